@@ -1,0 +1,28 @@
+create or replace function pgrelay.capture_failed(
+    p_source text, p_event_type text, p_operation text, p_resource_id text,
+    p_sqlstate text, p_message text, p_context text, p_new record, p_old record)
+returns void language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+-- Write down a change whose event could not be made, with the row before and after, and let the application go on.
+--
+-- Called from exception handlers of capture functions. The rows are rendered inside a block that writes nothing and
+-- inserted outside it, so that a statement over a million failing rows still uses one transaction id.
+declare
+    v_new text;
+    v_old text;
+begin
+    begin
+        if p_operation <> 'DELETE' then v_new := row_to_json(p_new)::text; end if;
+        if p_operation in ('UPDATE', 'DELETE') then v_old := row_to_json(p_old)::text; end if;
+    exception when others then
+        if sqlstate like '40%' or sqlstate like '57%' then raise; end if;
+        p_context := concat(p_context, ' / the row itself could not be kept: ', sqlerrm);
+    end;
+    insert into pgrelay.capture_errors
+        (source, event_type, operation, resource_id, sqlstate, message, context, old_row, new_row)
+    values (p_source, p_event_type, p_operation, p_resource_id, p_sqlstate, p_message, p_context, v_old, v_new);
+end
+$$;
+comment on function pgrelay.capture_failed(text, text, text, text, text, text, text, record, record) is
+    'Records a change whose event could not be made. Called by capture functions.';
+revoke execute on function pgrelay.capture_failed(text, text, text, text, text, text, text, record, record) from public;

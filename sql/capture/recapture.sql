@@ -1,0 +1,34 @@
+create or replace function pgrelay.recapture(p_source text default null, p_id bigint default null)
+returns table (id bigint, event_made boolean, message text) language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+-- Make the events that capture errors stand for, once their cause is mended; oldest first, of one source or one error.
+--
+-- One row for each error: event_made false with a message when it fails again (it stays open), false without one when
+-- the rule, as it is now, does not fire for that row. Rows locked in id order.
+declare
+    v_error pgrelay.capture_errors;
+begin
+    for v_error in select e.* from pgrelay.capture_errors e
+                   where e.recaptured_at is null and (p_source is null or e.source = p_source) and (p_id is null or e.id = p_id)
+                   order by e.id for update skip locked loop
+        id := v_error.id;
+        message := null;
+        event_made := false;
+        begin
+            if to_regprocedure(format('pgrelay.%I(pgrelay.capture_errors)', 'recapture_' || v_error.source)) is null then
+                message := format('source %s is not watched any more', v_error.source);
+            else
+                execute format('select pgrelay.%I($1)', 'recapture_' || v_error.source) into event_made using v_error;
+                update pgrelay.capture_errors e set recaptured_at = clock_timestamp() where e.id = v_error.id;
+            end if;
+        exception when others then
+            if sqlstate like '40%' or sqlstate like '57%' then raise; end if;
+            message := sqlerrm;
+        end;
+        return next;
+    end loop;
+    perform pgrelay.ring_bell();
+end
+$$;
+comment on function pgrelay.recapture(text, bigint) is 'Makes the events that capture errors stand for, after their cause was mended.';
+revoke execute on function pgrelay.recapture(text, bigint) from public;

@@ -1,0 +1,114 @@
+create or replace function pgrelay.expand(
+    p_daemon_id bigint, p_limit integer, p_room integer, p_webhook_ids bigint[], p_free integer[], p_default_free integer,
+    p_encoding name default 'UTF8')
+returns table (delivery_id bigint, lease_no integer, webhook_id bigint, webhook_version integer, event_id bigint, attempt integer,
+               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision)
+language plpgsql set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+-- Turn new events into the deliveries they owe, one for each subscribed webhook, and lease what may go out at once.
+--
+-- From snapshot to snapshot: a step takes the events of exactly those transactions that became visible since the step
+-- before, whatever their ids, clocks and lengths, so none is missed and none is taken twice. One daemon at a time
+-- (another gets no rows); the position is written in the same transaction as the deliveries. More than p_limit new
+-- events (a bulk update) are taken in pages, in id order, within one window.
+--
+-- At most p_room rows are leased to p_daemon_id, of each webhook p_free (by p_webhook_ids), else p_default_free; the rest is
+-- pending. Returns the leased rows, bodies in p_encoding, and one row with delivery_id null for each webhook that has
+-- something pending now (attempt: how many of this step); one with webhook_id null too when more is waiting to be expanded.
+--
+-- Order: ids of deliveries follow ids of events, which for one resource is the order of commits. Planner settings are
+-- pinned because the statistics of queue tables are always wrong.
+declare
+    v_last pgrelay.feed_windows;
+    v_from pg_snapshot;
+    v_to pg_snapshot;
+    v_from_xmax xid8;
+    v_to_xmax xid8;
+    v_late xid8[];
+    v_paged boolean;
+    v_after bigint;
+    v_until bigint;
+    v_found bigint;
+begin
+    if not pg_try_advisory_xact_lock(hashtext('pgrelay'), hashtext('expand')) then return; end if;
+    select * into v_last from pgrelay.feed_windows order by id desc limit 1;
+    v_paged := v_last.after_id is not null;
+    v_from := case when v_paged then v_last.from_snapshot else v_last.to_snapshot end;
+    v_to := case when v_paged then v_last.to_snapshot else pg_current_snapshot() end;
+    v_from_xmax := pg_snapshot_xmax(v_from);
+    v_to_xmax := pg_snapshot_xmax(v_to);
+    -- running when the window opened, finished when it closed
+    v_late := array(select x from pg_snapshot_xip(v_from) as x where pg_visible_in_snapshot(x, v_to));
+    v_after := v_last.after_id;
+    v_until := v_last.last_id;
+
+    if not v_paged then
+        select count(*) into v_found from (
+            (select from pgrelay.outbox o where o.xid >= v_from_xmax and o.xid < v_to_xmax
+                and pg_visible_in_snapshot(o.xid, v_to) limit p_limit + 1)
+            union all
+            (select from pgrelay.outbox o where o.xid = any (v_late) limit p_limit + 1)) as x;
+        if v_found = 0 then return; end if;
+        if v_found > p_limit then
+            select min(x.id) - 1, max(x.id) into v_after, v_until from (
+                select o.id from pgrelay.outbox o where o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)
+                union all
+                select o.id from pgrelay.outbox o where o.xid = any (v_late)) as x;
+            v_paged := true;
+        end if;
+    end if;
+
+    return query
+    with ev as materialized (
+        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+        from pgrelay.outbox o where not v_paged and o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)
+        union all
+        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+        from pgrelay.outbox o where not v_paged and o.xid = any (v_late)
+        union all
+        (select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+         from pgrelay.outbox o where v_paged and o.id > v_after and o.id <= v_until
+            and (o.xid = any (v_late) or (o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)))
+         order by o.id limit p_limit)
+    ), owed as (
+        select ev.*, w.id as webhook, w.version, w.paused,
+               row_number() over (partition by w.id order by ev.id) as place
+        from ev cross join lateral (
+            select s.webhook_id as id from pgrelay.subscriptions s
+            where ev.only_webhook is null and s.company_id = ev.company_id
+                and s.pattern = any (pgrelay.event_patterns(ev.event_type)) and s.since <= ev.occurred_at
+            union all
+            select ev.only_webhook where ev.only_webhook is not null) as s
+        join pgrelay.webhook_configurations w on w.id = s.id
+    ), fits as (
+        select owed.*, not paused and place <= coalesce(p_free[array_position(p_webhook_ids, webhook)], p_default_free) as may
+        from owed
+    ), numbered as materialized (
+        select x.*, nextval('pgrelay.delivery_queue_id_seq') as new_id,
+               x.may and x.room <= p_room as leased, clock_timestamp() as at
+        from (select fits.*, count(*) filter (where may) over (order by id, webhook rows unbounded preceding) as room
+              from fits order by id, webhook) as x
+    ), inserted as (
+        insert into pgrelay.delivery_queue (id, webhook_id, event_id, event_slot, status, next_attempt_at, attempts, lease_no, leased_by, created_at)
+        select n.new_id, n.webhook, n.id, n.slot, case when n.leased then 'in_flight' else 'pending' end,
+               case when not n.leased then n.at end, n.leased::integer, n.leased::integer, case when n.leased then p_daemon_id end, n.at
+        from numbered n
+    ), moved_on as (
+        insert into pgrelay.feed_windows (from_snapshot, to_snapshot, after_id, last_id)
+        select v_from, v_to, case when v_paged and count(*) = p_limit then max(ev.id) end,
+               case when v_paged and count(*) = p_limit then v_until end from ev
+    )
+    select n.new_id, 1, n.webhook, n.version, n.id, 1, n.event_type, n.idempotency_key, convert_to(n.body, p_encoding),
+           extract(epoch from n.at - n.occurred_at)::double precision, null::double precision
+    from numbered n where n.leased
+    union all
+    select null, null, n.webhook, null, null, count(*)::integer, null, null, null, null, null
+    from numbered n where not n.leased and not n.paused group by n.webhook
+    union all
+    select null, null, null, null, null, null, null, null, null, null, null where v_paged and (select count(*) from ev) = p_limit;
+end
+$$;
+comment on function pgrelay.expand(bigint, integer, integer, bigint[], integer[], integer, name) is
+    'Turns new events into deliveries and leases what may go out at once. Called by the daemon.';

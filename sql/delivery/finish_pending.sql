@@ -1,0 +1,19 @@
+create or replace function pgrelay.finish_pending(p_delivery_ids bigint[], p_status text, p_reason text)
+returns integer language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+-- Move pending deliveries to the history, cancelled or expired; others are left alone. Rows locked in id order.
+declare
+    v_count integer;
+begin
+    with locked as materialized (
+        select q.id from pgrelay.delivery_queue q where q.id = any (p_delivery_ids) and q.status = 'pending' order by q.id for update
+    ), gone as (
+        delete from pgrelay.delivery_queue q using locked where q.id = locked.id returning q.*
+    )
+    insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at)
+    select id, webhook_id, event_id, event_slot, p_status, attempts, lease_no, last_status_code, p_reason, created_at from gone;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+comment on function pgrelay.finish_pending(bigint[], text, text) is 'Ends pending deliveries without a request: cancelled or expired.';

@@ -1,0 +1,32 @@
+create or replace function pgrelay.replay_events(p_webhook_id bigint, p_since timestamptz, p_until timestamptz)
+returns table (event_id bigint, event_slot smallint) language sql stable set search_path = pg_catalog, pg_temp
+as $$
+-- Events that a replay would send: of the webhook's tenant, of the types it subscribes to, captured from p_since until before p_until.
+select o.id, o.slot from pgrelay.outbox o
+join pgrelay.webhook_configurations w on w.id = p_webhook_id and w.company_id = o.company_id
+where o.occurred_at >= p_since and o.occurred_at < p_until and (o.only_webhook is null)
+    and w.subscribed_events && pgrelay.event_patterns(o.event_type)
+order by o.id
+$$;
+comment on function pgrelay.replay_events(bigint, timestamptz, timestamptz) is 'The events that pgrelay.replay() would send again: count them first.';
+
+create or replace function pgrelay.replay(p_webhook_id bigint, p_since timestamptz, p_until timestamptz default clock_timestamp())
+returns bigint language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+-- Send past events to one webhook again, delivered before or not: new deliveries of the same bodies and keys. Returns how many.
+declare
+    v_count bigint;
+begin
+    if not exists (select from pgrelay.webhook_configurations where id = p_webhook_id and is_active) then
+        raise exception using errcode = 'PGR20', message = format('webhook %s does not exist or is inactive', p_webhook_id),
+            hint = format('select pgrelay.set_active(%s, true), then replay.', p_webhook_id);
+    end if;
+    insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot)
+    select p_webhook_id, e.event_id, e.event_slot from pgrelay.replay_events(p_webhook_id, p_since, p_until) as e;
+    get diagnostics v_count = row_count;
+    perform pgrelay.ring_bell();
+    return v_count;
+end
+$$;
+comment on function pgrelay.replay(bigint, timestamptz, timestamptz) is
+    'Sends past events to one webhook again: pgrelay.replay(3, ''2026-11-01'', ''2026-11-02''). Returns how many.';

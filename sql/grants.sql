@@ -1,0 +1,53 @@
+-- Group roles, made where the installing role may make roles; otherwise a DBA makes them and runs this file again.
+-- Names of roles belong to the cluster: they are shared by every database that has pgrelay.
+
+revoke execute on all functions in schema pgrelay from public;
+
+do $$
+declare
+    v_role text;
+begin
+    foreach v_role in array array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader'] loop
+        if not exists (select from pg_roles where rolname = v_role) then
+            if (select rolcreaterole or rolsuper from pg_roles where rolname = current_user) then
+                begin
+                    execute format('create role %I nologin', v_role);
+                exception when duplicate_object or unique_violation then
+                    null;  -- another database's installation was faster
+                end;
+            else
+                raise notice 'role % does not exist and % may not create it: grants for it are left out', v_role, current_user;
+                continue;
+            end if;
+        end if;
+        execute format('grant usage on schema pgrelay to %I', v_role);
+    end loop;
+
+    if exists (select from pg_roles where rolname = 'pgrelay_daemon') then
+        grant select, insert, update, delete, truncate on all tables in schema pgrelay to pgrelay_daemon;
+        grant usage, select, update on all sequences in schema pgrelay to pgrelay_daemon;
+        grant execute on all functions in schema pgrelay to pgrelay_daemon;
+        revoke insert, update, delete, truncate on pgrelay.schema_migrations, pgrelay.schema_objects, pgrelay.sources, pgrelay.event_rules,
+            pgrelay.webhook_configurations from pgrelay_daemon;
+        revoke execute on function pgrelay.watch(jsonb, text), pgrelay.unwatch(text, text) from pgrelay_daemon;
+    end if;
+    if exists (select from pg_roles where rolname = 'pgrelay_admin') then
+        grant select on all tables in schema pgrelay to pgrelay_admin;
+        grant insert, update, delete on pgrelay.webhook_configurations to pgrelay_admin;
+        grant usage, select on all sequences in schema pgrelay to pgrelay_admin;
+        grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
+            pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval),
+            pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
+            pgrelay.recapture(text, bigint), pgrelay.unexpanded_events(), pgrelay.event_patterns(text), pgrelay.copy_problem(text), pgrelay.identity()
+            to pgrelay_admin;
+    end if;
+    if exists (select from pg_roles where rolname = 'pgrelay_reader') then
+        grant select on all tables in schema pgrelay to pgrelay_reader;
+        revoke select on pgrelay.webhook_configurations from pgrelay_reader;
+        grant select (id, company_id, name, url, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
+            created_by, paused, previous_secret_expires_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
+        grant execute on function pgrelay.unexpanded_events(), pgrelay.event_patterns(text), pgrelay.copy_problem(text), pgrelay.identity()
+            to pgrelay_reader;
+    end if;
+end
+$$;

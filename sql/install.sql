@@ -1,0 +1,48 @@
+-- Everything that can be created again, in order: apply it after the numbered migrations, as often as you like.
+--   psql -1 -f sql/migrations/0001_schema.sql -f sql/install.sql      (or: pgrelay migrate)
+
+-- What an application's write does: a row change becomes an event
+\ir capture/event_patterns.sql
+\ir capture/ring_bell.sql
+\ir capture/capture_failed.sql
+\ir capture/compile.sql
+\ir capture/compile_capture.sql
+\ir capture/unwatch.sql
+\ir capture/watch.sql
+\ir capture/recapture.sql
+\ir capture/emit.sql
+
+-- What the daemon does: events become deliveries, deliveries become attempts
+\ir delivery/expand.sql
+\ir delivery/claim.sql
+\ir delivery/pending_webhooks.sql
+\ir delivery/record_outcomes.sql
+\ir delivery/give_back.sql
+\ir delivery/release_lapsed.sql
+
+-- What an operator does with deliveries and webhooks
+\ir delivery/finish_pending.sql
+\ir delivery/cancel_delivery.sql
+\ir delivery/retry_delivery.sql
+\ir delivery/replay.sql
+\ir webhook/check_webhook.sql
+\ir webhook/set_active.sql
+\ir webhook/rotate_secret.sql
+\ir webhook/test_webhook.sql
+
+-- What time does
+\ir upkeep/daemons.sql
+\ir upkeep/fire_deadlines.sql
+\ir upkeep/cancel_orphans.sql
+\ir upkeep/fold_metrics.sql
+\ir upkeep/prune.sql
+\ir upkeep/adopt.sql
+
+-- What people read
+\ir views/deliveries.sql
+\ir views/metrics.sql
+\ir views/webhook_stats.sql
+\ir views/webhook_logs.sql
+\ir views/health.sql
+
+\ir grants.sql

@@ -1,0 +1,32 @@
+create or replace function pgrelay.fold_metrics(p_limit integer default 20000)
+returns integer language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+-- Fold counted deltas into one row a webhook and minute, and into the lifetime totals. One daemon at a time.
+declare
+    v_ids bigint[];
+begin
+    if not pg_try_advisory_xact_lock(hashtext('pgrelay'), hashtext('fold')) then return 0; end if;
+    v_ids := array(select id from pgrelay.metric_deltas order by id limit p_limit);
+    if cardinality(v_ids) = 0 then return 0; end if;
+    insert into pgrelay.metric_minutes as m (webhook_id, minute, attempts, attempts_failed, deliveries_succeeded, deliveries_failed, duration_ms_sum, duration_buckets)
+    select d.webhook_id, d.minute, sum(d.attempts), sum(d.attempts_failed), sum(d.deliveries_succeeded), sum(d.deliveries_failed), sum(d.duration_ms_sum),
+           array[sum(d.duration_buckets[1]), sum(d.duration_buckets[2]), sum(d.duration_buckets[3]), sum(d.duration_buckets[4]), sum(d.duration_buckets[5]),
+                 sum(d.duration_buckets[6]), sum(d.duration_buckets[7]), sum(d.duration_buckets[8]), sum(d.duration_buckets[9]), sum(d.duration_buckets[10]),
+                 sum(d.duration_buckets[11]), sum(d.duration_buckets[12])]
+    from pgrelay.metric_deltas d where d.id = any (v_ids) group by d.webhook_id, d.minute order by d.webhook_id, d.minute
+    on conflict (webhook_id, minute) do update set
+        attempts = m.attempts + excluded.attempts, attempts_failed = m.attempts_failed + excluded.attempts_failed,
+        deliveries_succeeded = m.deliveries_succeeded + excluded.deliveries_succeeded,
+        deliveries_failed = m.deliveries_failed + excluded.deliveries_failed, duration_ms_sum = m.duration_ms_sum + excluded.duration_ms_sum,
+        duration_buckets = array(select a + b from unnest(m.duration_buckets, excluded.duration_buckets) with ordinality as u(a, b, n) order by n);
+    insert into pgrelay.webhook_totals as t (webhook_id, attempts, successful_deliveries, failed_deliveries, last_triggered_at)
+    select d.webhook_id, sum(d.attempts), sum(d.deliveries_succeeded), sum(d.deliveries_failed), max(d.last_attempt_at)
+    from pgrelay.metric_deltas d where d.id = any (v_ids) group by d.webhook_id order by d.webhook_id
+    on conflict (webhook_id) do update set
+        attempts = t.attempts + excluded.attempts, successful_deliveries = t.successful_deliveries + excluded.successful_deliveries,
+        failed_deliveries = t.failed_deliveries + excluded.failed_deliveries, last_triggered_at = greatest(t.last_triggered_at, excluded.last_triggered_at);
+    delete from pgrelay.metric_deltas where id = any (v_ids);
+    return cardinality(v_ids);
+end
+$$;
+comment on function pgrelay.fold_metrics(integer) is 'Folds metric_deltas into metric_minutes and webhook_totals. Called by the daemon.';

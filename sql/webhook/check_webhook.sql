@@ -1,0 +1,150 @@
+create or replace function pgrelay.url_problem(p_url text)
+returns text language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- What is wrong with a webhook's URL, or null. The address itself is judged when a request is made.
+select case
+    when p_url is null or p_url = '' then 'it is empty'
+    when p_url ~ '[[:cntrl:][:space:]]' then 'it contains a space or a control character'
+    when p_url !~* '^https?://' then 'it must start with https:// (or http:// where the configuration allows it)'
+    when p_url ~* '^https?://[^/?#]*@' then 'it contains credentials; put them into headers instead'
+    when p_url !~* '^https?://(\[[0-9a-f:.%]+\]|[^/?#:\[\]]+)(:[0-9]{1,5})?([/?#]|$)' then 'it has no host'
+    when substring(p_url from '^[hH][^:]*://(?:\[[^\]]*\]|[^/?#:]*):([0-9]+)')::integer not between 1 and 65535 then 'its port is not between 1 and 65535'
+    when length(p_url) > 2048 then 'it is longer than 2048 characters'
+end
+$$;
+comment on function pgrelay.url_problem(text) is 'What is wrong with a URL for a webhook, or null.';
+
+create or replace function pgrelay.header_problem(p_headers jsonb)
+returns text language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- What is wrong with custom headers, or null: not an object of strings, a name or value that would break HTTP, or one of ours.
+select case
+    when p_headers is null then null
+    when jsonb_typeof(p_headers) <> 'object' then 'headers must be a JSON object: {"Authorization": "Bearer …"}'
+    else (select case
+            when jsonb_typeof(value) <> 'string' then format('the value of %s must be a string', key)
+            when key !~ '^[A-Za-z0-9!#$%&''*+.^_`|~-]+$' then format('%s is not an HTTP header name', to_json(key))
+            when lower(key) ~ '^(x-webhook-|webhook-)' or lower(key) in ('content-type', 'content-length', 'user-agent', 'host', 'connection',
+                'transfer-encoding', 'content-encoding', 'te', 'trailer', 'upgrade', 'keep-alive', 'expect', 'proxy-authorization', 'proxy-connection')
+                then format('%s is set by pgrelay or by HTTP itself', key)
+            when value #>> '{}' ~ '[^ -~\t]' or value #>> '{}' ~ '^\s|\s$' then format('the value of %s has a line break, a non-ASCII character or spaces around it', key)
+        end as problem from jsonb_each(p_headers) where jsonb_typeof(value) <> 'string' or key !~ '^[A-Za-z0-9!#$%&''*+.^_`|~-]+$'
+            or lower(key) ~ '^(x-webhook-|webhook-)' or lower(key) in ('content-type', 'content-length', 'user-agent', 'host', 'connection',
+                'transfer-encoding', 'content-encoding', 'te', 'trailer', 'upgrade', 'keep-alive', 'expect', 'proxy-authorization', 'proxy-connection')
+            or value #>> '{}' ~ '[^ -~\t]' or value #>> '{}' ~ '^\s|\s$' limit 1)
+end
+$$;
+comment on function pgrelay.header_problem(jsonb) is 'What is wrong with custom headers, or null.';
+
+create or replace function pgrelay.generate_secret()
+returns text language sql volatile set search_path = pg_catalog, pg_temp
+as $$
+-- whsec_ and base64 of 48 bytes of three random UUIDs (pg_strong_random; 366 bits of them random). No padding, one line.
+select 'whsec_' || encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'base64')
+$$;
+comment on function pgrelay.generate_secret() is 'A new signing secret.';
+
+create or replace function pgrelay.secret_problem(p_secret text)
+returns text language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- What is wrong with a signing secret, or null. Standard Webhooks libraries decode what follows whsec_.
+begin
+    if p_secret !~ '^whsec_[A-Za-z0-9+/]+={0,2}$' then return 'it must be whsec_ and standard base64'; end if;
+    if octet_length(decode(substr(p_secret, 7), 'base64')) not between 24 and 64 then return 'it must encode 24 to 64 bytes'; end if;
+    return null;
+exception when invalid_parameter_value then
+    return 'what follows whsec_ is not base64';
+end
+$$;
+comment on function pgrelay.secret_problem(text) is 'What is wrong with a signing secret, or null.';
+
+create or replace function pgrelay.refuse_webhook(p_constraint text, p_message text, p_hint text)
+returns void language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+-- Raise a check violation that says what, where and how to mend it.
+begin
+    raise exception using errcode = 'check_violation', schema = 'pgrelay', table = 'webhook_configurations', constraint = p_constraint,
+        message = p_message, hint = p_hint;
+end
+$$;
+comment on function pgrelay.refuse_webhook(text, text, text) is 'Raises a check violation with a hint.';
+
+create or replace function pgrelay.check_webhook()
+returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+-- Before a webhook is written: fill in what was left out, refuse what could not work, count the version.
+declare
+    v_problem text;
+begin
+    new.secret_key := coalesce(new.secret_key, pgrelay.generate_secret());
+    v_problem := pgrelay.url_problem(new.url);
+    if v_problem is not null then
+        perform pgrelay.refuse_webhook('url_usable', format('the webhook''s url cannot be used: %s', v_problem), 'For example https://example.com/hooks/orders');
+    end if;
+    if coalesce(cardinality(new.subscribed_events), 0) = 0 then
+        perform pgrelay.refuse_webhook('subscribed_events_not_empty', 'subscribed_events is empty', 'Name event types, or ''{*}'' for all of them.');
+    end if;
+    select format('%s is not an event type', to_json(e)) into v_problem from unnest(new.subscribed_events) as e
+    where e is null or e !~ '^(\*|[a-z0-9_]+(\.[a-z0-9_]+)?\.\*|[a-z0-9_]+(\.[a-z0-9_]+){1,2})$' limit 1;
+    if found then
+        perform pgrelay.refuse_webhook('subscribed_events_known_form', 'subscribed_events: ' || v_problem,
+            'Write callback.created, or callback.* for all that start so, or * for all; no other wildcard.');
+    end if;
+    v_problem := pgrelay.secret_problem(new.secret_key);
+    if v_problem is not null then
+        perform pgrelay.refuse_webhook('secret_key_usable', 'secret_key: ' || v_problem, 'Leave it out to get one, or take pgrelay.generate_secret().');
+    end if;
+    v_problem := pgrelay.header_problem(new.headers);
+    if v_problem is not null then
+        perform pgrelay.refuse_webhook('headers_usable', v_problem, 'Custom headers are a JSON object of strings, visible ASCII.');
+    end if;
+    if exists (select from unnest(new.retry_schedule) as s where s is null or s not between 0 and 2592000) or cardinality(new.retry_schedule) > 100 then
+        perform pgrelay.refuse_webhook('retry_schedule_usable', 'retry_schedule: waits are 0 to 2592000 seconds (30 days), at most 100 of them',
+            'For example ''{60,300,3600}''; null takes the configuration''s.');
+    end if;
+    new.updated_at := clock_timestamp();
+    if tg_op = 'UPDATE' then new.version := old.version + 1; end if;
+    return new;
+end
+$$;
+comment on function pgrelay.check_webhook() is 'Fills in, checks and versions a webhook before it is written.';
+
+create or replace function pgrelay.subscribe_webhook()
+returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+-- After a webhook was written: keep its subscriptions, cancel what an inactive or deleted one is still owed, wake the daemon.
+--
+-- A pattern that another of the same webhook covers is left out, so that an event matches one row at most.
+begin
+    if tg_op = 'DELETE' or not new.is_active then
+        delete from pgrelay.subscriptions where webhook_id = old.id;
+        perform pgrelay.finish_pending(array(select id from pgrelay.delivery_queue where webhook_id = old.id and status = 'pending'),
+            'cancelled', case tg_op when 'DELETE' then 'the webhook was deleted' else 'the webhook was made inactive' end);
+        return null;
+    end if;
+    delete from pgrelay.subscriptions s where s.webhook_id = new.id
+        and (s.company_id <> new.company_id or not s.pattern = any (new.subscribed_events)
+             or s.pattern <> '*' and '*' = any (new.subscribed_events));
+    insert into pgrelay.subscriptions (company_id, pattern, webhook_id)
+    select distinct new.company_id, e, new.id from unnest(new.subscribed_events) as e
+    where not exists (
+        select from unnest(new.subscribed_events) as wider
+        where wider <> e and (wider = '*' or right(wider, 2) = '.*' and starts_with(e, left(wider, -1))))
+    on conflict do nothing;
+    delete from pgrelay.subscriptions s using unnest(new.subscribed_events) as wider
+    where s.webhook_id = new.id and wider <> s.pattern and right(wider, 2) = '.*' and starts_with(s.pattern, left(wider, -1));
+    if tg_op = 'UPDATE' then perform pgrelay.ring_bell(); end if;
+    return null;
+end
+$$;
+comment on function pgrelay.subscribe_webhook() is 'Keeps subscriptions in step with a webhook, and cancels what an inactive one is owed.';
+
+-- As the schema's owner: whoever may write webhooks need not own the queue.
+alter function pgrelay.subscribe_webhook() security definer;
+alter function pgrelay.check_webhook() security definer;
+revoke execute on function pgrelay.subscribe_webhook(), pgrelay.check_webhook() from public;
+
+create or replace trigger check_webhook before insert or update on pgrelay.webhook_configurations
+    for each row execute function pgrelay.check_webhook();
+create or replace trigger subscribe_webhook after insert or delete or update on pgrelay.webhook_configurations
+    for each row execute function pgrelay.subscribe_webhook();

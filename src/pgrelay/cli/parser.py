@@ -1,0 +1,117 @@
+"""The parser's own rules: global options before or after any command, whole words only, the nearest right word.
+
+And how arguments are written: durations, moments, headers, KEY=VALUE. A type function raises ValueError's cousin
+`argparse.ArgumentTypeError` with a sentence, which ends the command with exit code 2.
+"""
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+#: A command: takes the context, returns the exit code or a coroutine of it.
+Run = Callable[[Any], Any]
+
+_INVALID_CHOICE = re.compile(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<choices>.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors name the nearest right word and the next command to type."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+
+    def error(self, message: str) -> NoReturn:
+        wrong = _INVALID_CHOICE.search(message)
+        if wrong:
+            choices = re.findall(r"[\w-]+", wrong["choices"])
+            near = difflib.get_close_matches(wrong["word"], choices, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
+            message = f"{message[: wrong.start()]}there is no {wrong['word']!r}; {meant}"
+        self.exit(2, f"{self.prog}: {message}\n  See {self.prog} --help\n")
+
+
+def global_options(*, top: bool) -> argparse.ArgumentParser:
+    """The options that every command has. Below the top they set nothing unless given, so that either place works."""
+    options = argparse.ArgumentParser(add_help=False, argument_default=None if top else argparse.SUPPRESS)
+    group = options.add_argument_group("global options")
+    group.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration (else $PGRELAY_CONFIG, ./pgrelay.yaml, /etc/pgrelay/config.yaml)",
+    )
+    flags = {"default": False} if top else {}
+    group.add_argument("--json", action="store_true", help="data as JSON", **flags)
+    group.add_argument("--no-color", action="store_true", help="no colours (NO_COLOR does the same)", **flags)
+    return options
+
+
+class Commands:
+    """Where a family of commands registers itself."""
+
+    def __init__(self, parser: Parser, title: str = "commands", metavar: str = "COMMAND") -> None:
+        self._actions = parser.add_subparsers(
+            title=title, metavar=metavar, dest=f"{parser.prog} {metavar}", required=True, parser_class=Parser
+        )
+        self._common = global_options(top=False)
+
+    def add(self, name: str, run: Run | None, summary: str, **options: Any) -> Parser:
+        """A command; without `run`, one that has commands of its own."""
+        options.setdefault("description", summary[0].upper() + summary[1:] + ".")
+        parser = self._actions.add_parser(name, help=summary, parents=[self._common], **options)
+        if run is not None:
+            parser.set_defaults(run=run)
+        return parser
+
+
+def seconds(text: str) -> float:
+    """A duration: 90, 90s, 5m, 2h, 30d."""
+    from pgrelay.config.values import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(f"{text!r} {fault}") from None
+
+
+def wait_list(text: str) -> list[int]:
+    """Waits between attempts, in whole seconds: 60,5m,1h."""
+    return [round(seconds(part.strip())) for part in text.split(",")]
+
+
+def moment(text: str) -> datetime:
+    """A moment in the past as a duration (2h: two hours ago), or as ISO 8601; without an offset it is local time."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return datetime.now(UTC) - timedelta(seconds=seconds(text))
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no time: write how long ago (90s, 2h, 3d) or ISO 8601 (2026-11-01T08:30)"
+            ) from None
+    return found.astimezone() if found.tzinfo is None else found
+
+
+def header(text: str) -> tuple[str, str]:
+    """`Name: value` or `Name=value`."""
+    name, separator, value = text.partition("=" if _before(text, "=", ":") else ":")
+    if not separator or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no header: write 'Name: value' or Name=value")
+    return name.strip(), value.strip()
+
+
+def _before(text: str, one: str, other: str) -> bool:
+    return one in text and (other not in text or text.index(one) < text.index(other))
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:18]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text[:18])

@@ -1,0 +1,388 @@
+"""The daemon: builds every part from the settings, starts and stops them in order, owns signals and reload."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+
+
+import pgrelay
+from pgrelay.addresses import Policy as AddressPolicy
+from pgrelay.config.settings import Settings, changed_keys, reloaded
+from pgrelay.db.connect import Connection, Link, connect
+from pgrelay.db.guard import StandbyRefused, one, refuse_copy, refuse_standby, refuse_unknown_schema
+from pgrelay.db.listener import Listener
+from pgrelay.db.store import Store
+from pgrelay.deliverer import Deliverer, Policy
+from pgrelay.delivery import Outcome, Verdict
+from pgrelay.errors import ConfigError, DatabaseUnavailable, PgrelayError
+from pgrelay.logs import log_observation
+from pgrelay.observation import (
+    AttemptFailed,
+    ConfigRejected,
+    ConfigReloaded,
+    DaemonStarted,
+    DaemonStopped,
+    DaemonStopping,
+    DatabaseBack,
+    DatabaseIsStandby,
+    DatabaseLost,
+    Delivered,
+    DeliveryFailed,
+    NotificationsArriving,
+    NotificationsMissing,
+    Observation,
+)
+from pgrelay.pacing import Pace
+from pgrelay.recorder import Recorder
+from pgrelay.systemd import Notifier
+from pgrelay.transport import Transport
+from pgrelay.upkeep import (
+    Chore,
+    FireDeadlines,
+    FoldMetrics,
+    Heartbeat,
+    ReleaseLapsed,
+    Retain,
+    WatchCapture,
+    run_forever,
+)
+
+_MAX_BACKOFF = 5.0
+#: Outcomes get this long to reach the database when the daemon stops; after it their leases lapse.
+_FLUSH_TIMEOUT = 10.0
+
+
+async def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. `reload` reads the configuration again, or raises ConfigError.
+
+    Raises what a person must mend before anything may be sent: a schema that does not fit, a database that is a copy,
+    a missing privilege. A database that is away, or a standby, is waited for.
+    """
+    daemon = Daemon(settings, reload, observe=log_observation)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+    await daemon.run()
+    return 0
+
+
+class Daemon:
+    """One daemon process. `run()` returns after `stop()`, when everything is drained and recorded."""
+
+    def __init__(
+        self, settings: Settings, reload: Callable[[], Settings], *, observe: Callable[[Observation], None]
+    ) -> None:
+        self._settings = settings
+        self._read_settings = reload
+        self._observe = observe
+        self._notifier = Notifier()
+        self._stop_reason: str | None = None
+        self._stopping = asyncio.Event()
+        self._daemon_id = 0
+        self._hears = False
+        self._told_deaf = False
+        self._encoding = "UTF8"
+        self._deliverer: Deliverer | None = None
+        self._fatal: PgrelayError | None = None
+
+    def stop(self, reason: str = "asked to") -> None:
+        """Begin to stop."""
+        self._stop_reason = self._stop_reason or reason
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Read the configuration again; a bad one is told and changes nothing."""
+        self._notifier.reloading()
+        try:
+            read = self._read_settings()
+        except ConfigError as error:
+            self._observe(ConfigRejected(str(error)))
+        else:
+            changed = changed_keys(self._settings, read)
+            self._settings = reloaded(self._settings, read)
+            if self._deliverer is not None:
+                self._deliverer.adopt(_policy(self._settings))
+            self._observe(
+                ConfigReloaded(
+                    tuple(key.name for key in changed if key.reloadable),
+                    tuple(key.name for key in changed if not key.reloadable),
+                )
+            )
+        self._notifier.ready()
+
+    # Start and stop ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Wait for the database, deliver until stopped, stop in order."""
+        if not await self._first_contact():
+            return
+        # objects of start-up live as long as the process: do not look at them again in every collection
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
+        async with contextlib.AsyncExitStack() as stack:
+            await self._run(stack)
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _run(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        claims, records, chores, beats = [
+            Store(await stack.enter_async_context(self._link(purpose)), self._encoding)
+            for purpose in ("claim", "record", "upkeep", "heartbeat")
+        ]
+        transport = Transport(
+            AddressPolicy.of(settings.network.allowed_networks, allow_http=settings.network.allow_http),
+            settings.delivery.max_response_bytes,
+        )
+        await transport.start()
+        stack.push_async_callback(transport.close)
+
+        async def sign_on() -> None:
+            sent = loop.time()
+            self._daemon_id = await beats.sign_on(
+                name=settings.daemon.name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=pgrelay.__version__,
+                lease=settings.daemon.lease,
+            )
+            heartbeat.began(sent)
+            if self._deliverer is not None:
+                self._deliverer.abandon()
+
+        async def beat() -> bool:
+            return await beats.heartbeat(
+                self._daemon_id, lease=settings.daemon.lease, listening=self._hears, note=self._status_line()
+            )
+
+        heartbeat = Heartbeat(
+            beat, sign_on, lease=settings.daemon.lease, observe=self._observe, identity=lambda: self._daemon_id
+        )
+        recorder = Recorder(
+            records.record,
+            daemon=settings.daemon.name,
+            capacity=settings.daemon.max_buffered_outcomes,
+            on_recorded=self._recorded,
+            observe=self._observe,
+        )
+        deliverer = self._deliverer = Deliverer(
+            claims,
+            Pace(
+                loop.time(),
+                poll_interval=settings.daemon.poll_interval,
+                fallback_poll_interval=settings.daemon.fallback_poll_interval,
+            ),
+            _policy(settings),
+            send=transport.send,
+            record=recorder.put,
+            identity=lambda: self._daemon_id,
+            may_start=lambda: heartbeat.holds(loop.time()) and not recorder.full,
+            observe=self._observe,
+        )
+        listener = Listener(
+            lambda: self._open("listen"),
+            on_wake=deliverer.wake,
+            on_state=self._listening,
+            proof_interval=10.0,
+        )
+        await self._until_possible(sign_on)
+        if self._stopping.is_set():
+            return
+        self._observe(DaemonStarted(self._daemon_id, settings.daemon.name, pgrelay.__version__))
+
+        background: list[Chore] = [
+            FireDeadlines(chores.fire_deadlines, wake=deliverer.wake, observe=self._observe),
+            ReleaseLapsed(
+                chores.release_lapsed,
+                chores.cancel_orphans,
+                every=settings.daemon.lease / 5,
+                wake=deliverer.wake,
+                observe=self._observe,
+            ),
+            FoldMetrics(chores.fold_metrics),
+            Retain(chores.rotate, chores.prune, retention=self._retention),
+            WatchCapture(chores.open_capture_errors, observe=self._observe),
+        ]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background]
+            tasks.append(group.create_task(self._guarded(listener.run())))
+            kept = [
+                group.create_task(self._guarded(run_forever(heartbeat, self._observe))),
+                group.create_task(self._guarded(recorder.run())),
+                group.create_task(self._watchdog()),
+            ]
+            delivering = group.create_task(self._guarded(deliverer.run()))
+            self._notifier.ready()
+            await self._stopping.wait()
+
+            self._notifier.stopping()
+            self._notifier.extend_timeout(self._settings.daemon.drain_timeout + _FLUSH_TIMEOUT)
+            self._observe(DaemonStopping(self._stop_reason or "", deliverer.in_flight))
+            for task in tasks:
+                task.cancel()
+            given_back = await deliverer.stop(self._settings.daemon.drain_timeout)
+            delivering.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_TIMEOUT):
+                    await recorder.flush()
+            for task in kept:
+                task.cancel()
+        with contextlib.suppress(PgrelayError):
+            await beats.sign_off(self._daemon_id)
+        self._observe(DaemonStopped(given_back))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """A part that meets what only a person can mend stops the daemon in good order; its error is raised at the end."""
+        try:
+            await work
+        except PgrelayError as error:
+            self._fatal = self._fatal or error
+            self.stop(error.message)
+
+    async def _first_contact(self) -> bool:
+        """Wait until the database can be served. False when stopped meanwhile; raises what waiting cannot mend."""
+
+        async def look() -> None:
+            connection = await self._open("start")
+            try:
+                await self._admit(connection)
+                row = await one(connection, "select getdatabaseencoding()")
+                self._encoding = "SQL_ASCII" if row is not None and row[0] in ("SQL_ASCII", b"SQL_ASCII") else "UTF8"
+            finally:
+                await connection.close()
+
+        await self._until_possible(look)
+        return not self._stopping.is_set()
+
+    async def _until_possible(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Try until it works or the daemon is stopped; wait longer each time the database is away."""
+        backoff, lost_at = 0.2, 0.0
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            try:
+                await attempt()
+                if lost_at:
+                    self._observe(DatabaseBack("start", loop.time() - lost_at))
+                return
+            except StandbyRefused:
+                self._observe(DatabaseIsStandby(backoff))
+                self._notifier.status("waiting: the server is a standby")
+            except DatabaseUnavailable as error:
+                self._observe(DatabaseLost("start", error.message, backoff))
+                self._notifier.status(f"waiting for the database: {error.message}")
+            lost_at = lost_at or loop.time()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff):
+                    await self._stopping.wait()
+            backoff = min(backoff * 2, _MAX_BACKOFF)
+
+    # Connections ---------------------------------------------------------------------------------------------------
+
+    async def _open(self, purpose: str) -> Connection:
+        settings = self._settings.database
+        dsn = settings.listen_dsn if purpose == "listen" and settings.listen_dsn is not None else settings.dsn
+        return await connect(
+            dsn,
+            application_name=f"pgrelay {purpose}",
+            connect_timeout=settings.connect_timeout,
+            statement_timeout=settings.statement_timeout,
+        )
+
+    async def _admit(self, connection: Connection) -> None:
+        """Refuse a connection that must not be served; asked of every new one, for a failover may lead anywhere."""
+        await refuse_standby(connection)
+        await refuse_unknown_schema(connection)
+        await refuse_copy(connection, self._settings.environment)
+
+    @contextlib.asynccontextmanager
+    async def _link(self, purpose: str) -> AsyncIterator[Link]:
+        link = Link(lambda: self._open(purpose), self._admit)
+        try:
+            yield link
+        finally:
+            await link.close()
+
+    # What the parts say --------------------------------------------------------------------------------------------
+
+    def _listening(self, hears: bool, why: str) -> None:
+        if hears == self._hears and (hears or self._told_deaf):
+            return
+        self._hears = hears
+        self._told_deaf = not hears
+        if self._deliverer is not None:
+            self._deliverer.listening(hears)
+        if hears:
+            self._observe(NotificationsArriving())
+        else:
+            self._observe(NotificationsMissing(why, self._settings.daemon.fallback_poll_interval))
+
+    def _recorded(self, outcome: Outcome, fenced: bool) -> None:
+        claim = outcome.claim
+        if self._deliverer is not None and not fenced:
+            self._deliverer.recorded(outcome)
+        if outcome.verdict is Verdict.SUCCEEDED:
+            self._observe(
+                Delivered(
+                    claim.delivery_id, claim.event_id, claim.webhook_id, claim.event_type, claim.idempotency_key,
+                    claim.attempt, outcome.status_code or 0, outcome.duration, claim.age_seconds,
+                )
+            )  # fmt: skip
+            return
+        kind, message = str(outcome.error_kind), outcome.error_message or ""
+        if outcome.verdict is Verdict.RETRY:
+            self._observe(
+                AttemptFailed(
+                    claim.delivery_id, claim.event_id, claim.webhook_id, claim.event_type, claim.idempotency_key,
+                    claim.attempt, kind, message, outcome.status_code, outcome.duration, outcome.retry_in or 0.0,
+                )
+            )  # fmt: skip
+        else:
+            name = self._deliverer.name_of(claim.webhook_id) if self._deliverer is not None else ""
+            self._observe(
+                DeliveryFailed(
+                    claim.delivery_id, claim.event_id, claim.webhook_id, name, claim.event_type, claim.idempotency_key,
+                    claim.attempt, kind, message, outcome.status_code,
+                )
+            )  # fmt: skip
+
+    def _retention(self) -> dict[str, float]:
+        retention = self._settings.retention
+        return {
+            "outbox": retention.events,
+            "delivery_history": retention.deliveries,
+            "delivery_attempts": retention.attempts,
+        }
+
+    def _status_line(self) -> str:
+        if self._deliverer is None:
+            return "starting"
+        mode = "listening" if self._hears else "polling"
+        return f"{mode}, {self._deliverer.in_flight} requests under way, {self._deliverer.held} deliveries held"
+
+    async def _watchdog(self) -> None:
+        """Tell systemd that the event loop turns. It does not depend on the database, which may be away for long."""
+        interval = self._notifier.watchdog_interval or 10.0
+        while True:
+            self._notifier.watchdog()
+            self._notifier.status(self._status_line())
+            await asyncio.sleep(min(interval, 10.0))
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        max_in_flight=settings.daemon.max_in_flight,
+        max_concurrency=settings.delivery.max_concurrency,
+        batch_size=settings.daemon.batch_size,
+        user_agent=settings.delivery.user_agent,
+        retry_schedule=settings.delivery.retry_schedule,
+        retry_jitter=settings.delivery.retry_jitter,
+        max_retry_wait=settings.delivery.max_retry_wait,
+    )

@@ -1,0 +1,140 @@
+"""Connections: how they are made, kept and lost, and what psycopg's errors mean to the rest of the program.
+
+Every connection is in autocommit mode at READ COMMITTED: each verb is one statement, so no transaction and no snapshot
+is ever held while something else is awaited. Dead networks are found by TCP keepalives and tcp_user_timeout, which
+libpq applies below any statement (a query in flight is saved by the latter alone). Durations are seconds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, errors, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgrelay.errors import DatabaseUnavailable, NotPermitted, PgrelayError, Refused, SchemaMismatch
+
+T = TypeVar("T")
+#: For those who pass connections on without speaking to them.
+Connection = AsyncConnection
+
+#: libpq settings unless the DSN says otherwise: a silent peer is given up after about 20 s, a stuck send after 15 s.
+_NETWORK_DEFAULTS: dict[str, str] = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+    "client_encoding": "UTF8",
+}
+
+
+def conninfo(dsn: str, *, application_name: str, connect_timeout: float) -> str:
+    """The DSN with pgrelay's defaults for what it leaves open. Raises DatabaseUnavailable when it cannot be read."""
+    try:
+        given = conninfo_to_dict(dsn)
+        defaults = {
+            **_NETWORK_DEFAULTS,
+            "application_name": application_name,
+            "connect_timeout": str(max(2, round(connect_timeout))),
+        }
+        return make_conninfo(dsn, **{key: value for key, value in defaults.items() if key not in given})
+    except psycopg.ProgrammingError:
+        raise DatabaseUnavailable(
+            "database.dsn cannot be read as a connection string",
+            "Use postgresql://user@host:5432/name, or host=… dbname=… (see the PostgreSQL manual, 34.1.1).",
+        ) from None
+
+
+async def connect(
+    dsn: str, *, application_name: str = "pgrelay", connect_timeout: float = 5.0, statement_timeout: float = 30.0
+) -> AsyncConnection:
+    """An open connection, ready for verbs. Raises DatabaseUnavailable or NotPermitted."""
+    info = conninfo(dsn, application_name=application_name, connect_timeout=connect_timeout)
+    try:
+        connection = await AsyncConnection.connect(info, autocommit=True)
+        try:
+            await connection.execute(
+                sql.SQL(
+                    "select set_config('statement_timeout', {}, false),"
+                    " set_config('default_transaction_isolation', 'read committed', false),"
+                    " set_config('timezone', 'UTC', false)"
+                ).format(str(int(statement_timeout * 1000)))
+            )
+        except BaseException:
+            await connection.close()
+            raise
+    except psycopg.Error as error:
+        raise translate(error) from error
+    return connection
+
+
+def translate(error: psycopg.Error) -> PgrelayError:
+    """Our error for one of psycopg's: what it means here, and what to do about it."""
+    text = (error.diag.message_primary or str(error)).strip()
+    hint = error.diag.message_hint or ""
+    state = error.sqlstate or ""
+    if state.startswith("PGR"):
+        kind = NotPermitted if state == "PGR12" else Refused
+        return kind(text, hint)
+    if isinstance(error, errors.InsufficientPrivilege):
+        return NotPermitted(text, hint or "Grant the role pgrelay_daemon (or pgrelay_admin) to the role that connects.")
+    if isinstance(
+        error,
+        errors.InvalidSchemaName | errors.UndefinedTable | errors.UndefinedFunction | errors.UndefinedColumn,
+    ):
+        return SchemaMismatch(f"the schema in the database does not fit this program: {text}", "Run pgrelay migrate.")
+    if isinstance(error, errors.InvalidPassword | errors.InvalidAuthorizationSpecification):
+        return DatabaseUnavailable(text, "Check user and password of database.dsn, and pg_hba.conf.")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return DatabaseUnavailable(text, "Check that Postgres runs and that database.dsn (or PGHOST …) is right.")
+    return Refused(text, hint)
+
+
+class Link:
+    """One connection that comes back: opened at first use, thrown away when it breaks, opened anew at the next use.
+
+    One verb at a time. `on_connect` runs on every new connection before anything else, and may refuse it by raising.
+    """
+
+    def __init__(
+        self,
+        open_connection: Callable[[], Awaitable[AsyncConnection]],
+        on_connect: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+    ) -> None:
+        self._open = open_connection
+        self._on_connect = on_connect
+        self._connection: AsyncConnection | None = None
+        self._turn = asyncio.Lock()
+
+    async def run(self, verb: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What `verb` returns. Raises ours for psycopg's errors; DatabaseUnavailable also closes the connection."""
+        async with self._turn:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = await self._open()
+                    if self._on_connect is not None:
+                        await self._on_connect(self._connection)
+                return await verb(self._connection)
+            except psycopg.Error as error:
+                ours = translate(error)
+                if isinstance(ours, DatabaseUnavailable):
+                    await self._drop()
+                raise ours from error
+            except PgrelayError:
+                await self._drop()
+                raise
+            except asyncio.CancelledError:
+                # the answer may still be on the wire: a connection in an unknown state is not used again
+                await self._drop()
+                raise
+
+    async def close(self) -> None:
+        """Close the connection, if one is open."""
+        async with self._turn:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

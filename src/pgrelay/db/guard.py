@@ -1,0 +1,61 @@
+"""May this database be served: is it the primary, the original, and of a schema this program knows?"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from pgrelay.errors import DatabaseUnavailable, NotTheOriginal, SchemaMismatch
+from pgrelay.sqlfiles import Migration, migrations
+
+
+class StandbyRefused(DatabaseUnavailable):
+    """The server is a standby: nothing can be recorded there. It is served once it is promoted."""
+
+
+async def one(connection: AsyncConnection, query: str, *parameters: Any) -> tuple[Any, ...] | None:
+    """The first row of a query."""
+    cursor = await connection.execute(query.encode(), parameters)
+    return await cursor.fetchone()
+
+
+async def refuse_standby(connection: AsyncConnection) -> None:
+    """Raise StandbyRefused on a server in recovery."""
+    row = await one(connection, "select pg_is_in_recovery()")
+    if row is not None and row[0]:
+        raise StandbyRefused(
+            "this server is a standby: deliveries cannot be claimed or recorded on it",
+            "Point database.dsn at the primary, or list all hosts with target_session_attrs=read-write.",
+        )
+
+
+async def refuse_unknown_schema(connection: AsyncConnection, shipped: Iterable[Migration] | None = None) -> None:
+    """Raise SchemaMismatch when the schema is missing, older than this program, or newer and breaking."""
+    row = await one(connection, "select to_regclass('pgrelay.schema_migrations') is not null")
+    if row is None or not row[0]:
+        raise SchemaMismatch("there is no pgrelay schema in this database", "Run pgrelay migrate.")
+    known = {migration.number: migration for migration in (migrations() if shipped is None else shipped)}
+    cursor = await connection.execute("select number, breaking from pgrelay.schema_migrations order by number")
+    applied: dict[int, bool] = dict(await cursor.fetchall())
+    missing = [number for number in known if number not in applied]
+    if missing:
+        raise SchemaMismatch(
+            f"the schema lacks migration {', '.join(f'{number:04d}' for number in missing)}", "Run pgrelay migrate."
+        )
+    foreign = [number for number, breaking in applied.items() if breaking and number not in known]
+    if foreign:
+        raise SchemaMismatch(
+            f"the schema has migration {foreign[0]:04d}, which this version of pgrelay does not know and cannot work with",
+            "Upgrade pgrelay to the version that made it.",
+        )
+
+
+async def refuse_copy(connection: AsyncConnection, environment: str) -> None:
+    """Raise NotTheOriginal when the database is a copy, or of another environment."""
+    row = await one(connection, "select pgrelay.copy_problem(%s)", environment)
+    if row is not None and row[0] is not None:
+        raise NotTheOriginal(
+            f"nothing is sent from this database: {row[0]}",
+            "If it is meant to send: pgrelay adopt --keep-pending (send what was pending when it was copied)"
+            " or pgrelay adopt --cancel-pending.",
+        )

@@ -1,0 +1,119 @@
+"""Install and upgrade the schema: numbered files once each, the rest again when their text changed, all in one transaction.
+
+One migrator at a time (an advisory lock), and with a lock timeout, so that it never waits long behind a busy table
+with others queueing behind it.
+"""
+
+import psycopg
+from psycopg import AsyncConnection
+
+from pgrelay.db.connect import translate
+from pgrelay.db.guard import one
+from pgrelay.errors import NotPermitted, Refused, SchemaMismatch
+from pgrelay.sqlfiles import SqlFile, files, migrations
+
+LOCK_TIMEOUT = "3s"
+_LOCK = "select pg_advisory_xact_lock(hashtext('pgrelay'), hashtext('migrate'))"
+_IDENTITY = (
+    "insert into pgrelay.installation (environment, system_identifier, database_oid)"
+    " select {environment}, i.system_identifier, i.database_oid from pgrelay.identity() as i on conflict do nothing"
+)
+_GRANTS = "grants.sql"
+
+
+async def migrate(connection: AsyncConnection, environment: str | None = None) -> list[str]:
+    """Bring the schema up to date; the names of what was applied, in order (empty: nothing to do).
+
+    Raises Refused when a lock could not be had in time, NotPermitted, SchemaMismatch for a schema from the future.
+    """
+    try:
+        async with connection.transaction():
+            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+            await connection.execute("set local statement_timeout = 0")
+            await connection.execute(_LOCK.encode())
+            await connection.execute("set local client_min_messages = warning")
+            applied = []
+            for label, text in await _pending(connection):
+                await connection.execute(text.encode())
+                applied.append(label)
+            if applied:
+                await connection.execute(_IDENTITY.format(environment="%s").encode(), (environment,))
+            return applied
+    except psycopg.errors.LockNotAvailable as error:
+        raise Refused(
+            f"another session holds a lock that the migration needs ({LOCK_TIMEOUT} were waited); nothing was changed",
+            "Run pgrelay migrate again; pg_locks and pg_stat_activity show who holds it.",
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        user = await one(connection, "select current_user::text, current_database()::text")
+        role, database = user or ("the role", "the database")
+        raise NotPermitted(
+            f"{role} may not install the schema: {error.diag.message_primary}",
+            f'As the database\'s owner: grant create on database "{database}" to "{role}";',
+        ) from error
+    except psycopg.Error as error:
+        raise translate(error) from error
+
+
+async def pending(connection: AsyncConnection) -> list[str]:
+    """What migrate() would apply, by name."""
+    try:
+        return [label for label, _ in await _pending(connection)]
+    except psycopg.Error as error:
+        raise translate(error) from error
+
+
+async def script(connection: AsyncConnection | None, environment: str | None = None) -> str:
+    """The SQL that migrate() would run, for psql; the whole installation without a connection."""
+    steps = _steps({}, {}) if connection is None else await _pending(connection)
+    if not steps:
+        return "-- Nothing to do: the schema is up to date.\n"
+    literal = "null" if environment is None else "'" + environment.replace("'", "''") + "'"
+    parts = [f"-- {label}\n{text}" for label, text in steps]
+    opening = f"\\set ON_ERROR_STOP on\nbegin;\nset local lock_timeout = '{LOCK_TIMEOUT}';\n{_LOCK};\n"
+    return opening + "\n".join(parts) + f"\n{_IDENTITY.format(environment=literal)};\ncommit;\n"
+
+
+async def _pending(connection: AsyncConnection) -> list[tuple[str, str]]:
+    row = await one(connection, "select to_regclass('pgrelay.schema_migrations') is not null")
+    if row is None or not row[0]:
+        return _steps({}, {})
+    cursor = await connection.execute("select number, breaking from pgrelay.schema_migrations")
+    numbers: dict[int, bool] = dict(await cursor.fetchall())
+    cursor = await connection.execute("select path, digest from pgrelay.schema_objects")
+    return _steps(numbers, dict(await cursor.fetchall()))
+
+
+def _steps(applied: dict[int, bool], digests: dict[str, str]) -> list[tuple[str, str]]:
+    """(name, SQL) of each step, the note of it in the schema's own tables included."""
+    shipped = migrations()
+    numbers = {migration.number for migration in shipped}
+    foreign = sorted(number for number, breaking in applied.items() if breaking and number not in numbers)
+    if foreign:
+        raise SchemaMismatch(
+            f"the schema has migration {foreign[0]:04d}, which this version of pgrelay does not ship",
+            "Upgrade pgrelay to the version that made it.",
+        )
+    steps = [
+        (
+            f"migrations/{migration.number:04d}_{migration.name}.sql",
+            f"{migration.text}\ninsert into pgrelay.schema_migrations (number, name, digest, breaking)"
+            f" values ({migration.number}, '{migration.name}', '{migration.digest}', {str(migration.breaking).lower()});",
+        )
+        for migration in shipped
+        if migration.number not in applied
+    ]
+    changed = [file for file in files() if digests.get(file.path) != file.digest]
+    if changed or steps:
+        # functions made anew are executable by everybody until the grants say otherwise
+        changed = [file for file in files() if file in changed or file.path == _GRANTS]
+    return steps + [(file.path, _with_note(file)) for file in changed]
+
+
+def _with_note(file: SqlFile) -> str:
+    return (
+        f"{file.text}\ninsert into pgrelay.schema_objects (path, digest) values ('{file.path}', '{file.digest}')"
+        " on conflict (path) do update set digest = excluded.digest, applied_at = clock_timestamp();"
+    )
+
+

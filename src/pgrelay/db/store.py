@@ -1,0 +1,240 @@
+"""The SQL verbs of the daemon, one method each: rows to nouns, nouns to rows. The only place that knows column order.
+
+Every verb is one statement calling one function of the schema pgrelay; what it promises stands there (\\df+ pgrelay.*).
+All may raise DatabaseUnavailable, and then may or may not have happened.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from pgrelay.db.arrays import numbers, texts
+from pgrelay.db.connect import Link
+from pgrelay.delivery import Claim, Outcome, Webhook
+
+
+@dataclass(slots=True)
+class Expansion:
+    """What a step of expanding gave: leased deliveries, webhooks with a backlog now, and whether to go on at once."""
+
+    claims: list[Claim] = field(default_factory=list)
+    #: webhook id -> deliveries that are pending since this step
+    backlog: dict[int, int] = field(default_factory=dict)
+    more: bool = False
+
+    @property
+    def deliveries(self) -> int:
+        """How many deliveries this step made."""
+        return len(self.claims) + sum(self.backlog.values())
+
+
+class Pending(NamedTuple):
+    """A webhook with pending deliveries: when its first is due, in seconds from now and in epoch seconds."""
+
+    webhook_id: int
+    due_in: float
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A daemon that died, and what became of its deliveries."""
+
+    daemon_id: int
+    pending: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Deadlines that fired or were dropped, and the seconds until the next one (None: none is armed)."""
+
+    fired: int
+    dropped: int
+    next_in: float | None
+
+
+class Store:
+    """The verbs over one link. Give each task that must not wait for another a store of its own."""
+
+    def __init__(self, link: Link, encoding: str = "UTF8") -> None:
+        self._link = link
+        #: What bodies are converted to; SQL_ASCII in a database of that encoding, whose bytes mean nothing certain.
+        self.encoding = encoding
+
+    async def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        async def verb(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+            cursor = await connection.execute(query.encode(), parameters, binary=True)
+            return await cursor.fetchall()
+
+        return await self._link.run(verb)
+
+    # Path of a delivery ------------------------------------------------------------------------------------------
+
+    async def expand(
+        self, daemon_id: int, *, limit: int, room: int, free: Mapping[int, int], default_free: int
+    ) -> Expansion:
+        """New events become deliveries; up to `room` are leased, per webhook `free`, else `default_free`."""
+        rows = await self._rows(
+            "select * from pgrelay.expand(%s, %s, %s, %s::bigint[], %s::integer[], %s, %s::name)",
+            daemon_id, limit, room, numbers(free), numbers(free.values()), default_free, self.encoding,
+        )  # fmt: skip
+        expansion = Expansion()
+        for row in rows:
+            if row[0] is not None:
+                expansion.claims.append(Claim._make(row))
+            elif row[2] is not None:
+                expansion.backlog[row[2]] = row[5]
+            else:
+                expansion.more = True
+        return expansion
+
+    async def claim(self, daemon_id: int, wanted: Sequence[tuple[int, int, float]]) -> list[Claim]:
+        """Lease due deliveries: `wanted` is (webhook id, at most so many, floor in epoch seconds) each."""
+        rows = await self._rows(
+            "select * from pgrelay.claim(%s, %s::bigint[], %s::integer[], %s::double precision[], %s::name)",
+            daemon_id,
+            numbers(item[0] for item in wanted),
+            numbers(item[1] for item in wanted),
+            numbers(item[2] for item in wanted),
+            self.encoding,
+        )
+        return [Claim._make(row) for row in rows]
+
+    async def pending_webhooks(self, after: int = 0, limit: int = 500) -> list[Pending]:
+        """Webhooks with pending deliveries, by id after `after`."""
+        rows = await self._rows("select * from pgrelay.pending_webhooks(%s, %s)", after, limit)
+        return [Pending(*row) for row in rows]
+
+    async def record(
+        self, daemon_id: int, daemon: str, outcomes: Sequence[Outcome], now: float, *, resent: bool = False
+    ) -> list[int]:
+        """Write a batch of outcomes; `now` is the same clock as Outcome.started. Ids whose lease was lost come back."""
+        claims = [outcome.claim for outcome in outcomes]
+        rows = await self._rows(
+            "select * from pgrelay.record_outcomes(%s, %s, %s::bigint[], %s::integer[], %s::text[], %s::bigint[],"
+            " %s::bigint[], %s::integer[], %s::double precision[], %s::integer[], %s::integer[], %s::text[],"
+            " %s::text[], %s::double precision[], %s::text[], %s::text[], %s::text[], %s)",
+            daemon_id,
+            daemon,
+            numbers([claim.delivery_id for claim in claims]),
+            numbers([claim.lease_no for claim in claims]),
+            texts([outcome.verdict for outcome in outcomes]),
+            numbers([claim.webhook_id for claim in claims]),
+            numbers([claim.event_id for claim in claims]),
+            numbers([claim.attempt for claim in claims]),
+            numbers([now - outcome.started for outcome in outcomes]),
+            numbers([round(outcome.duration * 1000) for outcome in outcomes]),
+            numbers([outcome.status_code for outcome in outcomes]),
+            texts([outcome.error_kind for outcome in outcomes]),
+            texts([outcome.error_message for outcome in outcomes]),
+            numbers([outcome.retry_in for outcome in outcomes]),
+            texts([outcome.request_headers for outcome in outcomes]),
+            texts([outcome.response_headers for outcome in outcomes]),
+            texts([_readable(outcome.response_body) for outcome in outcomes]),
+            resent,
+        )
+        return [row[0] for row in rows]
+
+    async def give_back(self, daemon_id: int, delivery_ids: Sequence[int]) -> int:
+        """Return deliveries that were not started. How many were still ours."""
+        rows = await self._rows("select pgrelay.give_back(%s, %s::bigint[])", daemon_id, numbers(delivery_ids))
+        return int(rows[0][0])
+
+    async def cancel_gone(self, daemon_id: int, delivery_ids: Sequence[int]) -> None:
+        """End leased deliveries whose webhook is gone."""
+        await self.give_back(daemon_id, delivery_ids)
+        await self._rows(
+            "select pgrelay.finish_pending(%s::bigint[], 'cancelled', 'the webhook was deleted')", numbers(delivery_ids)
+        )
+
+    async def webhooks(self, ids: Sequence[int]) -> list[Webhook]:
+        """The webhooks as they are now; ids that are gone are left out."""
+        rows = await self._rows(
+            "select id, version, company_id, name, url, secret_key, previous_secret_key, previous_secret_expires_at,"
+            " headers, timeout_seconds, max_retry_attempts, retry_schedule"
+            " from pgrelay.webhook_configurations where id = any (%s::bigint[])",
+            numbers(ids),
+        )
+        return [
+            Webhook(
+                id=row[0], version=row[1], company_id=row[2], name=row[3], url=row[4], secret_key=row[5],
+                previous_secret_key=row[6], previous_secret_expires_at=row[7], headers=row[8] or {},
+                timeout_seconds=float(row[9]), max_retry_attempts=row[10],
+                retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    # Upkeep ------------------------------------------------------------------------------------------------------
+
+    async def sign_on(self, *, name: str, host: str, pid: int, version: str, lease: float) -> int:
+        """Register this daemon; its new id."""
+        rows = await self._rows("select pgrelay.sign_on(%s, %s, %s, %s, %s)", name, host, pid, version, lease)
+        return int(rows[0][0])
+
+    async def heartbeat(self, daemon_id: int, *, lease: float, listening: bool, note: str) -> bool:
+        """Prolong the lease. False: declared dead."""
+        rows = await self._rows("select pgrelay.heartbeat(%s, %s, %s, %s)", daemon_id, lease, listening, note)
+        return bool(rows[0][0])
+
+    async def sign_off(self, daemon_id: int) -> None:
+        """End the registration in good order."""
+        await self._rows("select pgrelay.sign_off(%s)::text", daemon_id)
+
+    async def release_lapsed(self) -> list[Lapsed]:
+        """Take back what dead daemons held."""
+        return [Lapsed(*row) for row in await self._rows("select * from pgrelay.release_lapsed()")]
+
+    async def fire_deadlines(self, limit: int = 200) -> Deadlines:
+        """Make the events of deadlines that passed."""
+        rows = await self._rows("select * from pgrelay.fire_deadlines(%s)", limit)
+        return Deadlines(*rows[0])
+
+    async def cancel_orphans(self) -> int:
+        """Cancel what is pending for webhooks that are gone or inactive; how many."""
+        rows = await self._rows("select pgrelay.cancel_orphans()")
+        return int(rows[0][0])
+
+    async def fold_metrics(self) -> int:
+        """Fold counted deltas into minutes and totals; how many."""
+        rows = await self._rows("select pgrelay.fold_metrics()")
+        return int(rows[0][0])
+
+    async def rotate(self, ring: str, retention: float) -> str | None:
+        """Move a ring on if it is time; what was done."""
+        rows = await self._rows("select pgrelay.rotate(%s, %s)", ring, retention)
+        return None if rows[0][0] is None else str(rows[0][0])
+
+    async def prune(self, retention: float) -> None:
+        """Delete old rows of the small tables."""
+        await self._rows("select pgrelay.prune(%s)::text", retention)
+
+    async def notification_queue_usage(self) -> float:
+        """How full the server's notification queue is, 0 to 1."""
+        rows = await self._rows("select pg_notification_queue_usage()")
+        return float(rows[0][0])
+
+    async def open_capture_errors(self) -> int:
+        """How many capture errors wait for pgrelay.recapture()."""
+        rows = await self._rows("select count(*) from pgrelay.capture_errors where recaptured_at is null")
+        return int(rows[0][0])
+
+    # The bell ----------------------------------------------------------------------------------------------------
+
+    async def want_bell(self, wanted: bool) -> None:
+        """Say whether captures should notify: True before sleeping, False while busy. Seen at once by everybody."""
+        await self._rows("select setval('pgrelay.wake', %s)", 2 if wanted else 1)
+
+    async def running_transactions(self) -> tuple[int, int]:
+        """(xmin, xmax) of a snapshot taken now: writers older than xmin are finished, none is at or above xmax."""
+        rows = await self._rows(
+            "select pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint from pg_current_snapshot() as s"
+        )
+        return int(rows[0][0]), int(rows[0][1])
+
+
+def _readable(body: bytes | None) -> str | None:
+    return None if body is None else body.decode("utf-8", "replace")

@@ -1,0 +1,2 @@
+"""The demonstration: an embedded Postgres, a sample application, and the live view of what pgrelay does with
+it."""

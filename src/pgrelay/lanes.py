@@ -1,0 +1,130 @@
+"""The daemon's picture of each webhook: what is claimed for it, what runs, and what may still wait in the database.
+
+No I/O. A lane is a hint about the queue, corrected by every look at it: forgetting a lane loses nothing. Moments named
+`due` are epoch seconds of the database, all others monotonic seconds.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pgrelay.delivery import Claim, Webhook
+from pgrelay.request import RequestBuilder
+
+
+@dataclass(slots=True)
+class Lane:
+    """One webhook. `ready` holds (daemon id, claim) pairs: leased, not started."""
+
+    webhook_id: int
+    webhook: Webhook | None = None
+    builder: RequestBuilder | None = None
+    ready: deque[tuple[int, Claim]] = field(default_factory=deque)
+    running: int = 0
+    #: Deliveries are due in the queue that were not claimed yet.
+    backlog: bool = False
+    #: Nothing due before it was left behind by the last claim; the next claim need not look there.
+    floor: float = float("-inf")
+    #: It stands in the line for a free request slot.
+    queued: bool = False
+
+    @property
+    def held(self) -> int:
+        """How many deliveries are leased for it."""
+        return len(self.ready) + self.running
+
+
+class Lanes:
+    """All lanes, the moments at which one has something due, and how much of each may be claimed."""
+
+    def __init__(self, prefetch: int) -> None:
+        self._lanes: dict[int, Lane] = {}
+        self._due: list[tuple[float, int]] = []
+        #: Leased at most per webhook: what may run at once, and as much again, so that no slot waits for a claim.
+        self.prefetch = prefetch
+        self.backlogged: set[int] = set()
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes.values())
+
+    def of(self, webhook_id: int) -> Lane:
+        """The lane of a webhook, made at first sight."""
+        lane = self._lanes.get(webhook_id)
+        if lane is None:
+            lane = self._lanes[webhook_id] = Lane(webhook_id)
+        return lane
+
+    def has_backlog(self, webhook_id: int, due: float | None = None) -> None:
+        """Something of this webhook is due in the queue; at `due`, which may lie below the floor."""
+        lane = self.of(webhook_id)
+        lane.backlog = True
+        self.backlogged.add(webhook_id)
+        if due is not None and due < lane.floor:
+            lane.floor = due
+
+    def due_at(self, webhook_id: int, moment: float) -> None:
+        """Something of this webhook falls due at `moment`."""
+        heapq.heappush(self._due, (moment, webhook_id))
+
+    def next_due(self) -> float | None:
+        """The earliest such moment."""
+        return self._due[0][0] if self._due else None
+
+    def fall_due(self, now: float) -> None:
+        """Lanes whose moment has come have a backlog."""
+        while self._due and self._due[0][0] <= now:
+            self.has_backlog(heapq.heappop(self._due)[1])
+
+    def free(self) -> dict[int, int]:
+        """What may be leased as it arrives, for webhooks where that is not the whole prefetch.
+
+        None where older deliveries wait: they go first.
+        """
+        return {
+            lane.webhook_id: 0 if lane.backlog else max(0, self.prefetch - lane.held)
+            for lane in self._lanes.values()
+            if lane.backlog or lane.held
+        }
+
+    def wanted(self, room: int) -> list[tuple[int, int, float]]:
+        """What to claim of the backlog: (webhook id, how many, floor), `room` in all, shared fairly.
+
+        A lane asks again only when half of what it may hold is gone: fewer, larger claims.
+        """
+        hungry = [
+            (lane, self.prefetch - lane.held)
+            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged)
+            if lane.held * 2 <= self.prefetch
+        ]
+        if not hungry or room <= 0:
+            return []
+        hungry.sort(key=lambda item: item[0].held)
+        wanted = []
+        for position, (lane, places) in enumerate(hungry):
+            share = min(places, max(1, room // (len(hungry) - position)))
+            wanted.append((lane.webhook_id, share, lane.floor))
+            room -= share
+            if room <= 0:
+                break
+        return wanted
+
+    def claimed(self, wanted: list[tuple[int, int, float]], claims: list[Claim]) -> None:
+        """A claim was answered: lanes that gave less than asked are drained, floors move up."""
+        count: dict[int, int] = {}
+        highest: dict[int, float] = {}
+        for claim in claims:
+            count[claim.webhook_id] = count.get(claim.webhook_id, 0) + 1
+            if claim.due is not None:
+                highest[claim.webhook_id] = max(claim.due, highest.get(claim.webhook_id, claim.due))
+        for webhook_id, places, _ in wanted:
+            lane = self._lanes[webhook_id]
+            lane.floor = max(lane.floor, highest.get(webhook_id, lane.floor))
+            if count.get(webhook_id, 0) < places:
+                lane.backlog = False
+                self.backlogged.discard(webhook_id)
+
+    def forget_idle(self) -> None:
+        """Drop lanes that hold nothing, so that memory follows what is alive."""
+        for webhook_id in [lane.webhook_id for lane in self._lanes.values() if not lane.held and not lane.backlog]:
+            del self._lanes[webhook_id]

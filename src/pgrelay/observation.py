@@ -1,0 +1,168 @@
+"""Everything worth telling, one frozen dataclass each.
+
+Log lines, metrics and the status line listen to the same observations: the name of the class, in snake_case, is the
+name of the log event, and its fields are the keys. Nothing here holds a secret, a signature or a header value.
+Durations are seconds.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Base of all observations."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStarted(Observation):
+    daemon_id: int
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStopping(Observation):
+    reason: str
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStopped(Observation):
+    given_back: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded(Observation):
+    changed: tuple[str, ...]
+    #: Keys that differ but take effect only after a restart.
+    needs_restart: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRejected(Observation):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLost(Observation):
+    connection: str
+    reason: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseBack(Observation):
+    connection: str
+    away: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseIsStandby(Observation):
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationsMissing(Observation):
+    """LISTEN does not work on this connection (a pooler, or two-phase commit): polling serves."""
+
+    reason: str
+    poll_interval: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationsArriving(Observation):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(Observation):
+    delivery_id: int
+    event_id: int
+    webhook_id: int
+    event_type: str
+    idempotency_key: str
+    attempt: int
+    status_code: int
+    duration: float
+    #: Seconds from the capture of the event to the start of this request.
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Observation):
+    delivery_id: int
+    event_id: int
+    webhook_id: int
+    event_type: str
+    idempotency_key: str
+    attempt: int
+    error_kind: str
+    error_message: str
+    status_code: int | None
+    duration: float
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFailed(Observation):
+    """All attempts are used up: the delivery is in the dead letter. Logged as critical."""
+
+    delivery_id: int
+    event_id: int
+    webhook_id: int
+    webhook_name: str
+    event_type: str
+    idempotency_key: str
+    attempts: int
+    error_kind: str
+    error_message: str
+    status_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost(Observation):
+    """An outcome came too late: another daemon owns the delivery now. It stands in delivery_attempts, marked late."""
+
+    delivery_id: int
+    webhook_id: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesLapsed(Observation):
+    """A daemon died without a word; its deliveries are pending again, or failed if that was their last attempt."""
+
+    daemon_id: int
+    pending: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonDeclaredDead(Observation):
+    """This daemon missed its own heartbeat for a whole lease, and starts over under a new identity."""
+
+    daemon_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingDelayed(Observation):
+    """Outcomes wait in memory because the database is away."""
+
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinesFired(Observation):
+    fired: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureErrorsSeen(Observation):
+    unresolved: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepFailed(Observation):
+    chore: str
+    reason: str
