@@ -21,15 +21,29 @@ begin
             end if;
         end if;
         execute format('grant usage on schema pgrelay to %I', v_role);
+        execute format('grant execute on function pgrelay.event_patterns(text), pgrelay.unexpanded_events(), pgrelay.identity(),
+            pgrelay.copy_problem(text) to %I', v_role);
     end loop;
 
+    -- The daemon's verbs run with the daemon's rights, so it may read and write what they do: all but what is watched and
+    -- who is called.
     if exists (select from pg_roles where rolname = 'pgrelay_daemon') then
         grant select, insert, update, delete, truncate on all tables in schema pgrelay to pgrelay_daemon;
-        grant usage, select, update on all sequences in schema pgrelay to pgrelay_daemon;
-        grant execute on all functions in schema pgrelay to pgrelay_daemon;
         revoke insert, update, delete, truncate on pgrelay.schema_migrations, pgrelay.schema_objects, pgrelay.sources, pgrelay.event_rules,
-            pgrelay.webhook_configurations from pgrelay_daemon;
-        revoke execute on function pgrelay.watch(jsonb, text), pgrelay.unwatch(text, text) from pgrelay_daemon;
+            pgrelay.webhook_configurations, pgrelay.subscriptions from pgrelay_daemon;
+        grant usage, select, update on all sequences in schema pgrelay to pgrelay_daemon;
+        grant execute on function
+            pgrelay.expand(bigint, integer, integer, bigint[], integer[], integer, name),
+            pgrelay.claim(bigint, bigint[], integer[], double precision[], name), pgrelay.pending_webhooks(bigint, integer),
+            pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],
+                integer[], text[], text[], double precision[], text[], text[], text[], boolean),
+            pgrelay.give_back(bigint, bigint[]), pgrelay.finish_pending(bigint[], text, text), pgrelay.ring_bell(),
+            pgrelay.sign_on(text, text, integer, text, double precision), pgrelay.lift_sequences(),
+            pgrelay.heartbeat(bigint, double precision, boolean, text), pgrelay.sign_off(bigint),
+            pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer),
+            pgrelay.fold_metrics(integer), pgrelay.rotate(text, double precision), pgrelay.feed_position(), pgrelay.keep_needed(smallint),
+            pgrelay.drop_kept(), pgrelay.prune(double precision), pgrelay.adopt(text, text)
+            to pgrelay_daemon;
     end if;
     if exists (select from pg_roles where rolname = 'pgrelay_admin') then
         grant select on all tables in schema pgrelay to pgrelay_admin;
@@ -38,16 +52,13 @@ begin
         grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
             pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval),
             pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
-            pgrelay.recapture(text, bigint), pgrelay.unexpanded_events(), pgrelay.event_patterns(text), pgrelay.copy_problem(text), pgrelay.identity()
-            to pgrelay_admin;
+            pgrelay.recapture(text, bigint) to pgrelay_admin;
     end if;
     if exists (select from pg_roles where rolname = 'pgrelay_reader') then
         grant select on all tables in schema pgrelay to pgrelay_reader;
         revoke select on pgrelay.webhook_configurations from pgrelay_reader;
         grant select (id, company_id, name, url, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
             created_by, paused, previous_secret_expires_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
-        grant execute on function pgrelay.unexpanded_events(), pgrelay.event_patterns(text), pgrelay.copy_problem(text), pgrelay.identity()
-            to pgrelay_reader;
     end if;
 end
 $$;

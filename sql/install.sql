@@ -6,8 +6,12 @@
 \ir capture/ring_bell.sql
 \ir capture/capture_failed.sql
 \ir capture/compile.sql
-\ir capture/compile_capture.sql
+\ir capture/compile_body.sql
+\ir capture/compile_trigger.sql
+\ir capture/compile_recapture.sql
+\ir capture/compile_fire.sql
 \ir capture/unwatch.sql
+\ir capture/watch_check.sql
 \ir capture/watch.sql
 \ir capture/recapture.sql
 \ir capture/emit.sql

@@ -1,4 +1,5 @@
--- The compiler: a source's definition to the text of its functions. Nothing here runs while an application waits.
+-- The compiler, its first part: keys, columns and conditions of a definition, as SQL over new and old. All of it runs
+-- when a source is applied; nothing here runs while an application waits.
 
 create or replace function pgrelay.compile_error(p_source text, p_where text, p_message text, p_hint text default null)
 returns text language plpgsql set search_path = pg_catalog, pg_temp
@@ -12,23 +13,66 @@ end
 $$;
 comment on function pgrelay.compile_error(text, text, text, text) is 'Raises PGR10: a definition that cannot be compiled.';
 
+create or replace function pgrelay.compile_function(p_head text, p_body text)
+returns text language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+-- A CREATE FUNCTION statement; the dollar quotes around the body are lengthened until nothing in it, such as a column's
+-- strange name, can end them.
+declare
+    v_tag text := '$pgrelay$';
+begin
+    while position(v_tag in p_body) > 0 loop
+        v_tag := '$_' || substr(v_tag, 2);
+    end loop;
+    return concat(p_head, E'\nas ', v_tag, E'\n', p_body, E'\n', v_tag, E'\n');
+end
+$$;
+comment on function pgrelay.compile_function(text, text) is 'A CREATE FUNCTION statement around a body.';
+
+create or replace function pgrelay.compile_equality(p_type oid)
+returns boolean language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+-- Whether values of a type can be compared by "=" as found in pg_catalog, and the comparison tells whether they are the same.
+--
+-- Not so: json, xml, extensions' types (their operators lie elsewhere), box and its like (they compare areas), and whatever
+-- holds one of these.
+declare
+    v_type pg_type;
+begin
+    select * into v_type from pg_type where oid = p_type;
+    if v_type.typtype = 'd' then return pgrelay.compile_equality(v_type.typbasetype); end if;
+    if v_type.typcategory = 'A' then return pgrelay.compile_equality(v_type.typelem); end if;
+    if v_type.typtype = 'c' then
+        return (select coalesce(bool_and(pgrelay.compile_equality(atttypid)), true) from pg_attribute
+                where attrelid = v_type.typrelid and attnum > 0 and not attisdropped);
+    end if;
+    return v_type.typtype in ('e', 'r', 'm')
+        or v_type.typname not in ('line', 'lseg', 'box', 'path', 'circle')
+           and exists (select from pg_operator where oprname = '=' and oprnamespace = 'pg_catalog'::regnamespace and oprleft = oprright
+                       and oprleft in (select p_type union all select casttarget from pg_cast
+                                       where castsource = p_type and castmethod = 'b' and castcontext = 'i'));
+end
+$$;
+comment on function pgrelay.compile_equality(oid) is 'Whether values of a type can be compared in a capture function.';
+
 create or replace function pgrelay.compile_comparable(p_table regclass, p_column text, p_record text)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
--- A reference to a column of new or old that can be compared: types without equality (json, xml, point, …) as text.
+-- A column of new or old as something that can be compared: as text where its type has no equality. PGR11 when there is no
+-- such column, or it is empty in triggers.
 declare
-    v_type oid;
+    v_column pg_attribute;
 begin
-    select atttypid into v_type from pg_attribute
+    select * into v_column from pg_attribute
     where attrelid = p_table and attname = p_column and attnum > 0 and not attisdropped;
     if not found then
         raise exception using errcode = 'PGR11', message = format('table %s has no column %I', p_table, p_column);
     end if;
-    if exists (select from pg_type t where t.oid = v_type
-               and t.typname in ('json', 'xml', 'point', 'line', 'lseg', 'box', 'path', 'polygon', 'circle')) then
-        return format('%s.%I::text', p_record, p_column);
+    if v_column.attgenerated = 'v' then
+        raise exception using errcode = 'PGR11',
+            message = format('%I is a VIRTUAL generated column, which is null in triggers: write its expression', p_column);
     end if;
-    return format('%s.%I', p_record, p_column);
+    return format('%s.%I', p_record, p_column) || case when pgrelay.compile_equality(v_column.atttypid) then '' else '::text' end;
 end
 $$;
 comment on function pgrelay.compile_comparable(regclass, text, text) is 'A column of new or old as something that has equality.';
@@ -46,12 +90,21 @@ select case
 $$;
 comment on function pgrelay.compile_operations(jsonb) is 'The operations that a rule fires on.';
 
+create or replace function pgrelay.compile_list(p_value jsonb)
+returns jsonb language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- One value or a list of them, as a list.
+select case when jsonb_typeof(p_value) = 'array' then p_value else jsonb_build_array(p_value) end
+$$;
+comment on function pgrelay.compile_list(jsonb) is 'One value or a list of them, as a list.';
+
 create or replace function pgrelay.compile_condition(p_table regclass, p_rule jsonb, p_operation text)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 -- The whole condition of a rule for one operation, as SQL over new and old.
 --
--- Line breaks around what the user wrote, so that a comment in it ends where it should.
+-- Line breaks around what the user wrote, so that a comment in it ends where it should. "is distinct from null" is true
+-- of a composite value with a null in it, as "is not null" is not.
 declare
     v_parts text[] := '{}';
     v_column text;
@@ -63,10 +116,9 @@ begin
     for v_column, v_values in select key, value from jsonb_each(coalesce(p_rule -> 'becomes', '{}')) loop
         v_new := pgrelay.compile_comparable(p_table, v_column, 'new');
         v_old := pgrelay.compile_comparable(p_table, v_column, 'old');
-        if jsonb_typeof(v_values) <> 'array' then v_values := jsonb_build_array(v_values); end if;
-        v_any := array(select case when x = 'null'::jsonb then v_new || ' is null'
+        v_any := array(select case when x = 'null'::jsonb then v_new || ' is not distinct from null'
                                    else format('%s = %L', v_new, x #>> '{}') end
-                       from jsonb_array_elements(v_values) as x);
+                       from jsonb_array_elements(pgrelay.compile_list(v_values)) as x);
         v_parts := v_parts || format('(%s)', array_to_string(v_any, ' or '));
         if p_operation = 'UPDATE' then v_parts := v_parts || format('%s is distinct from %s', v_old, v_new); end if;
     end loop;
@@ -75,10 +127,9 @@ begin
             select case p_operation
                 when 'UPDATE' then format('%s is distinct from %s', pgrelay.compile_comparable(p_table, x, 'old'),
                                           pgrelay.compile_comparable(p_table, x, 'new'))
-                when 'INSERT' then format('%s is not null', pgrelay.compile_comparable(p_table, x, 'new'))
+                when 'INSERT' then format('%s is distinct from null', pgrelay.compile_comparable(p_table, x, 'new'))
                 else 'true' end
-            from jsonb_array_elements_text(case jsonb_typeof(p_rule -> 'changes')
-                when 'array' then p_rule -> 'changes' else jsonb_build_array(p_rule -> 'changes') end) as x);
+            from jsonb_array_elements_text(pgrelay.compile_list(p_rule -> 'changes')) as x);
         v_parts := v_parts || format('(%s)', array_to_string(v_any, ' or '));
     end if;
     if p_rule ? 'when' then v_parts := v_parts || format(E'(\n%s\n)', p_rule ->> 'when'); end if;
@@ -87,105 +138,33 @@ end
 $$;
 comment on function pgrelay.compile_condition(regclass, jsonb, text) is 'A rule''s condition for one operation, in SQL.';
 
-create or replace function pgrelay.compile_deadline(p_table regclass, p_definition jsonb, p_rule jsonb)
+create or replace function pgrelay.compile_deadline(p_table regclass, p_definition jsonb, p_rule jsonb, p_moment text default null)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
--- The deadline column of new as timestamptz: columns without a zone are read in the source's timezone.
+-- The deadline column of new as timestamptz: columns without a zone are read in the source's timezone. With p_moment the
+-- other way round: that timestamptz as the column holds it.
 declare
     v_zone text := coalesce(p_definition ->> 'timezone', 'UTC');
     v_column text := p_rule ->> 'at';
     v_type text;
 begin
-    select format_type(atttypid, null) into v_type from pg_attribute
-    where attrelid = p_table and attname = v_column and attnum > 0 and not attisdropped;
-    return case v_type
-        when 'timestamp with time zone' then format('new.%I', v_column)
-        when 'timestamp without time zone' then format('(new.%I at time zone %L)', v_column, v_zone)
-        when 'date' then format('(new.%I::timestamp at time zone %L)', v_column, v_zone)
-        else pgrelay.compile_error(p_definition ->> 'name', p_rule ->> 'event',
-            case when v_type is null then format('table %s has no column %I', p_table, v_column)
+    select format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null) into v_type from pg_attribute join pg_type t on t.oid = atttypid
+    where attrelid = p_table and attname = v_column and attnum > 0 and not attisdropped and attgenerated <> 'v';
+    if v_type is null or v_type not in ('timestamp with time zone', 'timestamp without time zone', 'date') then
+        perform pgrelay.compile_error(p_definition ->> 'name', p_rule ->> 'event',
+            case when v_type is null then format('table %s has no stored column %I', p_table, v_column)
                  else format('at: %s is a %s, not a time', v_column, v_type) end,
-            'Name a timestamptz, timestamp or date column.')::text end;
-end
-$$;
-comment on function pgrelay.compile_deadline(regclass, jsonb, jsonb) is 'A deadline column as timestamptz.';
-
-create or replace function pgrelay.compile_row(p_table regclass, p_definition jsonb, p_rule jsonb)
-returns text language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
--- Statements that set pgrelay_object to the resource object of one rule, as json text: the row (or chosen columns of
--- it), then the extras. Text, not jsonb, so that numbers and key order stay as they are in the table.
---
--- row_to_json of the whole row is the fast path and keeps up with added columns. A list of columns is static: it is
--- needed for include and exclude, for an extra that takes a column's name, and for VIRTUAL generated columns, which are
--- null in NEW (seen on 18) and so are rendered by their expression.
-declare
-    v_default jsonb := coalesce(p_definition -> 'payload', '{}');
-    v_own jsonb := coalesce(p_rule -> 'payload', '{}');
-    v_extra jsonb := coalesce(v_default -> 'extra', '{}') || coalesce(v_own -> 'extra', '{}');
-    v_row text := coalesce(v_own ->> 'row', case when v_own ? 'include' or v_own ? 'exclude' then null else v_default ->> 'row' end);
-    v_include jsonb := case when v_own ? 'exclude' then null else coalesce(v_own -> 'include', v_default -> 'include') end;
-    v_exclude jsonb := case when v_own ? 'include' then null else coalesce(v_own -> 'exclude', v_default -> 'exclude') end;
-    v_operations text[] := pgrelay.compile_operations(p_rule);
-    v_columns text[];
-    v_wanted text[];
-    v_virtual boolean;
-    v_base text;
-    v_list text;
-    v_key text;
-    v_value text;
-    v_extras text := '';
-begin
-    if v_row is not null then
-        v_base := format(E'pg_catalog.to_json((\n%s\n))::text', v_row);
-    else
-        select array_agg(attname::text order by attnum), bool_or(attgenerated = 'v') into v_columns, v_virtual
-        from pg_attribute where attrelid = p_table and attnum > 0 and not attisdropped;
-        v_wanted := v_columns;
-        if v_include is not null then
-            v_wanted := array(select c from unnest(v_columns) with ordinality as u(c, n) where v_include ? c order by n);
-        elsif v_exclude is not null then
-            v_wanted := array(select c from unnest(v_columns) with ordinality as u(c, n) where not v_exclude ? c order by n);
-        end if;
-        v_wanted := array(select c from unnest(v_wanted) with ordinality as u(c, n) where not v_extra ? c order by n);
-        for v_key in select jsonb_array_elements_text(coalesce(v_include, v_exclude)) loop
-            if not v_key = any (v_columns) then
-                perform pgrelay.compile_error(p_definition ->> 'name', 'payload', format('table %s has no column %I', p_table, v_key));
-            end if;
-        end loop;
-        if v_wanted = v_columns and not v_virtual then
-            v_base := 'pg_catalog.row_to_json(%s)::text';
-        elsif v_virtual then
-            select string_agg(case when attgenerated = 'v' then format('(%s) as %I', pg_get_expr(d.adbin, d.adrelid), attname)
-                                   else format('pgrelay_r.%I', attname) end, ', ' order by attnum) into v_list
-            from pg_attribute left join pg_attrdef d on d.adrelid = attrelid and d.adnum = attnum
-            where attrelid = p_table and attnum > 0 and attname = any (v_wanted);
-            v_base := format('(select pg_catalog.row_to_json(pgrelay_o) from (select %s from (select %s) as pgrelay_r) as pgrelay_o)::text',
-                replace(v_list, '%', '%%'),
-                (select string_agg(format('%%1$s.%1$s as %1$s', replace(quote_ident(attname), '%', '%%')), ', ' order by attnum) from pg_attribute
-                 where attrelid = p_table and attnum > 0 and not attisdropped and attgenerated <> 'v'));
-        else
-            select string_agg(format('%%1$s.%1$s as %1$s', replace(quote_ident(c), '%', '%%')), ', ' order by n) into v_list from unnest(v_wanted) with ordinality as u(c, n);
-            v_base := format('(select pg_catalog.row_to_json(pgrelay_o) from (select %s) as pgrelay_o)::text', v_list);
-        end if;
-        if v_operations = '{DELETE}' then
-            v_base := format(v_base, 'old');
-        elsif 'DELETE' = any (v_operations) then
-            v_base := format('case when operation = ''DELETE'' then %s else %s end', format(v_base, 'old'), format(v_base, 'new'));
-        else
-            v_base := format(v_base, 'new');
-        end if;
+            'Name a timestamptz, timestamp or date column.');
     end if;
-    for v_key, v_value in select key, value from jsonb_each_text(v_extra) order by key loop
-        v_extras := v_extras || format(E'\n        || %L || coalesce(pg_catalog.to_json((\n%s\n))::text, ''null'')',
-                                       case when v_extras = '' then '' else ',' end || to_json(v_key)::text || ':', v_value);
-    end loop;
-    return format(E'\n        pgrelay_object := %s;', v_base) || case when v_extras = '' then '' else format($text$
-        pgrelay_object := case when pgrelay_object is null or pgrelay_object = '{}' then '{'
-                               else pg_catalog.left(pgrelay_object, -1) || ',' end%s || '}';$text$, v_extras) end;
+    return case
+        when p_moment is not null then
+            case v_type when 'timestamp with time zone' then p_moment else format('(%s at time zone %L)', p_moment, v_zone) end
+        when v_type = 'timestamp with time zone' then format('new.%I', v_column)
+        when v_type = 'date' then format('(new.%I::timestamp at time zone %L)', v_column, v_zone)
+        else format('(new.%I at time zone %L)', v_column, v_zone) end;
 end
 $$;
-comment on function pgrelay.compile_row(regclass, jsonb, jsonb) is 'Statements that render a rule''s resource object as json text.';
+comment on function pgrelay.compile_deadline(regclass, jsonb, jsonb, text) is 'A deadline column as timestamptz, or the reverse.';
 
 create or replace function pgrelay.compile_either(p_operations text[], p_column text)
 returns text language sql immutable set search_path = pg_catalog, pg_temp
@@ -206,7 +185,8 @@ declare
     v_columns text[];
 begin
     if v_key is null then
-        select array_agg(a.attname::text) into v_columns from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+        select array_agg(a.attname::text) into v_columns
+        from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])
         where i.indrelid = p_table and i.indisprimary;
         if coalesce(cardinality(v_columns), 0) <> 1 then
             perform pgrelay.compile_error(p_definition ->> 'name', 'key',

@@ -3,11 +3,13 @@ returns table (id bigint, event_made boolean, message text) language plpgsql sec
 as $$
 -- Make the events that capture errors stand for, once their cause is mended; oldest first, of one source or one error.
 --
--- One row for each error: event_made false with a message when it fails again (it stays open), false without one when
--- the rule, as it is now, does not fire for that row. Rows locked in id order.
+-- One row for each error: event_made false with a message when it fails again (it stays open) or when a deadline was armed
+-- again (it fires by itself), false without one when the rule, as it is now, does not fire for that row, or nobody
+-- subscribes to it. Rows locked in id order.
 declare
     v_error pgrelay.capture_errors;
 begin
+    perform pgrelay.forget_plans('42804');
     for v_error in select e.* from pgrelay.capture_errors e
                    where e.recaptured_at is null and (p_source is null or e.source = p_source) and (p_id is null or e.id = p_id)
                    order by e.id for update skip locked loop
@@ -19,6 +21,10 @@ begin
                 message := format('source %s is not watched any more', v_error.source);
             else
                 execute format('select pgrelay.%I($1)', 'recapture_' || v_error.source) into event_made using v_error;
+                if event_made is null then
+                    event_made := false;
+                    message := 'its deadline is armed again';
+                end if;
                 update pgrelay.capture_errors e set recaptured_at = clock_timestamp() where e.id = v_error.id;
             end if;
         exception when others then

@@ -3,17 +3,19 @@ returns setof text language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- The statements that stop watching a source. Its events and deliveries stay.
 declare
-    v_source pgrelay.sources;
     v_table regclass;
     v_trigger text;
 begin
-    select * into v_source from pgrelay.sources where name = p_name;
-    v_table := to_regclass(v_source.watched_table);
-    for v_trigger in select tgname from pg_trigger where tgrelid = v_table and not tgisinternal
-                     and tgname in (select format('zz_pgrelay_%s_%s', p_name, o) from unnest(array['insert', 'update', 'delete']) as o) order by tgname loop
+    -- by their function, so that they are found on a table that was renamed since; partitions follow their parent
+    for v_table, v_trigger in
+        select tgrelid, tgname from pg_trigger
+        where tgfoid = to_regprocedure(format('pgrelay.%I()', 'capture_' || p_name)) and tgparentid = 0 order by tgrelid, tgname
+    loop
+        continue when not (select pg_has_role(relowner, 'USAGE') from pg_class where oid = v_table);
         return next format('drop trigger %I on %s', v_trigger, v_table);
     end loop;
-    return next format('drop function if exists pgrelay.%I()', 'capture_' || p_name);
+    -- who has TRIGGER on the table may not drop a trigger there, but may drop the function with its triggers
+    return next format('drop function if exists pgrelay.%I() cascade', 'capture_' || p_name);
     return next format('drop function if exists pgrelay.%I(pgrelay.capture_errors)', 'recapture_' || p_name);
     return next format('drop function if exists pgrelay.%I(text, text, timestamptz)', 'fire_' || p_name);
     return next format('drop function if exists pgrelay.%I(integer, text, record, record, text, timestamptz)', 'body_' || p_name);

@@ -16,7 +16,8 @@ as $$
 --
 -- At most p_room rows are leased to p_daemon_id, of each webhook p_free (by p_webhook_ids), else p_default_free; the rest is
 -- pending. Returns the leased rows, bodies in p_encoding, and one row with delivery_id null for each webhook that has
--- something pending now (attempt: how many of this step); one with webhook_id null too when more is waiting to be expanded.
+-- something pending now (attempt: how many of this step); one with webhook_id null too after every page: look again at
+-- once, for a page says nothing about what was committed since its window was opened.
 --
 -- Order: ids of deliveries follow ids of events, which for one resource is the order of commits. Planner settings are
 -- pinned because the statistics of queue tables are always wrong.
@@ -30,10 +31,19 @@ declare
     v_paged boolean;
     v_after bigint;
     v_until bigint;
+    v_dense bigint;
     v_found bigint;
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        -- the position would be read as of before the lock was had, and a window taken twice
+        raise exception using errcode = 'PGR24', message = 'events are expanded at isolation level read committed only';
+    end if;
     if not pg_try_advisory_xact_lock(hashtext('pgrelay'), hashtext('expand')) then return; end if;
     select * into v_last from pgrelay.feed_windows order by id desc limit 1;
+    if not found then
+        raise exception using errcode = 'PGR24', message = 'pgrelay.feed_windows is empty: nobody knows which events are done',
+            hint = 'pgrelay adopt starts the feed anew.';
+    end if;
     v_paged := v_last.after_id is not null;
     v_from := case when v_paged then v_last.from_snapshot else v_last.to_snapshot end;
     v_to := case when v_paged then v_last.to_snapshot else pg_current_snapshot() end;
@@ -43,6 +53,7 @@ begin
     v_late := array(select x from pg_snapshot_xip(v_from) as x where pg_visible_in_snapshot(x, v_to));
     v_after := v_last.after_id;
     v_until := v_last.last_id;
+    v_dense := v_last.dense_id;
 
     if not v_paged then
         select count(*) into v_found from (
@@ -52,10 +63,12 @@ begin
             (select from pgrelay.outbox o where o.xid = any (v_late) limit p_limit + 1)) as x;
         if v_found = 0 then return; end if;
         if v_found > p_limit then
-            select min(x.id) - 1, max(x.id) into v_after, v_until from (
-                select o.id from pgrelay.outbox o where o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)
+            select min(x.id) - 1, max(x.id), coalesce(min(x.id) filter (where not x.late) - 1, max(x.id))
+            into v_after, v_until, v_dense from (
+                select o.id, false as late from pgrelay.outbox o
+                where o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)
                 union all
-                select o.id from pgrelay.outbox o where o.xid = any (v_late)) as x;
+                select o.id, true from pgrelay.outbox o where o.xid = any (v_late)) as x;
             v_paged := true;
         end if;
     end if;
@@ -68,10 +81,19 @@ begin
         select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
         from pgrelay.outbox o where not v_paged and o.xid = any (v_late)
         union all
-        (select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
-         from pgrelay.outbox o where v_paged and o.id > v_after and o.id <= v_until
-            and (o.xid = any (v_late) or (o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)))
-         order by o.id limit p_limit)
+        (select page.* from (
+            -- a transaction that was open for an hour has few events among an hour's ids: by its own xid
+            select o.* from unnest(v_late) as late (xid) cross join lateral (
+                select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+                from pgrelay.outbox o where v_paged and o.xid = late.xid and o.id > v_after and o.id <= v_dense
+                order by o.id limit p_limit) as o
+            union all
+            -- ids drawn since the window opened are nearly all of it; no condition here that the index on xid could serve
+            (select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+             from pgrelay.outbox o where v_paged and o.id > greatest(v_after, v_dense) and o.id <= v_until
+                and pg_visible_in_snapshot(o.xid, v_to) and not pg_visible_in_snapshot(o.xid, v_from)
+             order by o.id limit p_limit)) as page
+         order by page.id limit p_limit)
     ), owed as (
         select ev.*, w.id as webhook, w.version, w.paused,
                row_number() over (partition by w.id order by ev.id) as place
@@ -81,7 +103,7 @@ begin
                 and s.pattern = any (pgrelay.event_patterns(ev.event_type)) and s.since <= ev.occurred_at
             union all
             select ev.only_webhook where ev.only_webhook is not null) as s
-        join pgrelay.webhook_configurations w on w.id = s.id
+        join pgrelay.webhook_configurations w on w.id = s.id and w.is_active
     ), fits as (
         select owed.*, not paused and place <= coalesce(p_free[array_position(p_webhook_ids, webhook)], p_default_free) as may
         from owed
@@ -96,9 +118,9 @@ begin
                case when not n.leased then n.at end, n.leased::integer, n.leased::integer, case when n.leased then p_daemon_id end, n.at
         from numbered n
     ), moved_on as (
-        insert into pgrelay.feed_windows (from_snapshot, to_snapshot, after_id, last_id)
-        select v_from, v_to, case when v_paged and count(*) = p_limit then max(ev.id) end,
-               case when v_paged and count(*) = p_limit then v_until end from ev
+        insert into pgrelay.feed_windows (from_snapshot, to_snapshot, after_id, last_id, dense_id)
+        select v_from, v_to, e.last, case when e.last is not null then v_until end, case when e.last is not null then v_dense end
+        from (select case when v_paged and count(*) = p_limit then max(ev.id) end as last from ev) as e
     )
     select n.new_id, 1, n.webhook, n.version, n.id, 1, n.event_type, n.idempotency_key, convert_to(n.body, p_encoding),
            extract(epoch from n.at - n.occurred_at)::double precision, null::double precision
@@ -107,7 +129,7 @@ begin
     select null, null, n.webhook, null, null, count(*)::integer, null, null, null, null, null
     from numbered n where not n.leased and not n.paused group by n.webhook
     union all
-    select null, null, null, null, null, null, null, null, null, null, null where v_paged and (select count(*) from ev) = p_limit;
+    select null, null, null, null, null, null, null, null, null, null, null where v_paged;
 end
 $$;
 comment on function pgrelay.expand(bigint, integer, integer, bigint[], integer[], integer, name) is

@@ -1,12 +1,16 @@
 create or replace function pgrelay.finish_pending(p_delivery_ids bigint[], p_status text, p_reason text)
 returns integer language plpgsql set search_path = pg_catalog, pg_temp
 as $$
--- Move pending deliveries to the history, cancelled or expired; others are left alone. Rows locked in id order.
+-- Move pending deliveries to the history, cancelled or expired; others are left alone. Returns how many.
+--
+-- Rows that are locked are being leased or made due this very moment, and are left alone too: waiting for them, in the
+-- middle of thousands, could deadlock with the daemon, which records in another order.
 declare
     v_count integer;
 begin
     with locked as materialized (
-        select q.id from pgrelay.delivery_queue q where q.id = any (p_delivery_ids) and q.status = 'pending' order by q.id for update
+        select q.id from pgrelay.delivery_queue q where q.id = any (p_delivery_ids) and q.status = 'pending'
+        order by q.id for update skip locked
     ), gone as (
         delete from pgrelay.delivery_queue q using locked where q.id = locked.id returning q.*
     )

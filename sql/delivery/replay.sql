@@ -19,7 +19,7 @@ declare
 begin
     if not exists (select from pgrelay.webhook_configurations where id = p_webhook_id and is_active) then
         raise exception using errcode = 'PGR20', message = format('webhook %s does not exist or is inactive', p_webhook_id),
-            hint = format('select pgrelay.set_active(%s, true), then replay.', p_webhook_id);
+            hint = format('If it is there: select pgrelay.set_active(%s, true), then replay.', p_webhook_id);
     end if;
     insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot)
     select p_webhook_id, e.event_id, e.event_slot from pgrelay.replay_events(p_webhook_id, p_since, p_until) as e;

@@ -16,10 +16,11 @@ begin
         return true;
     end if;
     select * into v_old from pgrelay.delivery_history where id = p_id and status <> 'succeeded' order by finished_at desc limit 1 for update;
-    if not found or exists (select from pgrelay.delivery_queue where id = p_id) then return false; end if;
+    -- gone meanwhile: somebody else was faster with the same wish
+    if not found then return exists (select from pgrelay.delivery_queue where id = p_id and status = 'pending'); end if;
     if not exists (select from pgrelay.webhook_configurations where id = v_old.webhook_id and is_active) then
         raise exception using errcode = 'PGR20', message = format('webhook %s of delivery %s is deleted or inactive', v_old.webhook_id, p_id),
-            hint = format('select pgrelay.set_active(%s, true), then retry.', v_old.webhook_id);
+            hint = format('If it is there: select pgrelay.set_active(%s, true), then retry.', v_old.webhook_id);
     end if;
     select o.slot into v_slot from pgrelay.outbox o where o.id = v_old.event_id and o.slot in (v_old.event_slot, -1);
     if not found then

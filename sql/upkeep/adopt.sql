@@ -16,7 +16,7 @@ declare
     v_database oid;
 begin
     select * into v_known from pgrelay.installation;
-    if not found then return 'the installation is not recorded; run pgrelay migrate'; end if;
+    if not found then return 'nothing says that this database is the original; run pgrelay adopt'; end if;
     select i.system_identifier, i.database_oid into v_system, v_database from pgrelay.identity() as i;
     if v_known.system_identifier <> v_system then
         return format('this database was restored or cloned from another cluster (system identifier %s, now %s)', v_known.system_identifier, v_system);
@@ -30,6 +30,10 @@ end
 $$;
 comment on function pgrelay.copy_problem(text) is 'Why nothing may be sent from this database, or null.';
 
+-- The database where this is installed first is the original; in a copy the row is there already.
+insert into pgrelay.installation (system_identifier, database_oid)
+select i.system_identifier, i.database_oid from pgrelay.identity() as i on conflict do nothing;
+
 create or replace function pgrelay.adopt(p_environment text, p_pending text)
 returns bigint language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -37,30 +41,44 @@ as $$
 --
 -- Transaction ids of another cluster mean nothing here, so events not yet expanded are given this transaction's, and the
 -- feed starts anew behind them. Writers of events wait for the moment this takes. Returns how many deliveries were
--- pending or in flight.
+-- pending or in flight. Locks as the daemon takes them: the feed, its own row, the tables.
 declare
     v_count bigint;
     v_last pgrelay.feed_windows;
+    v_own xid8;
+    v_running pg_snapshot;
     v_now pg_snapshot;
 begin
-    if p_pending not in ('keep', 'cancel') then
-        raise exception using errcode = 'PGR23', message = format('pending deliveries: %s', p_pending), hint = 'Say keep or cancel.';
+    if p_pending is null or p_pending not in ('keep', 'cancel') then
+        raise exception using errcode = 'PGR23', message = format('pending deliveries: %s', coalesce(p_pending, 'null')), hint = 'Say keep or cancel.';
     end if;
     perform set_config('lock_timeout', '5s', true);
-    lock table pgrelay.outbox in share row exclusive mode;
+    perform pg_advisory_xact_lock(hashtext('pgrelay'), hashtext('expand'));
+    perform from pgrelay.daemons where ended_at is null order by id for update;
+    lock table pgrelay.outbox, pgrelay.delivery_queue in share row exclusive mode;
+    perform pgrelay.lift_sequences();
     select * into v_last from pgrelay.feed_windows order by id desc limit 1;
+    v_own := pg_current_xact_id();
+    v_running := pg_current_snapshot();
+
+    -- ids that are not over yet in this cluster, or lie in its future, would make old events look new one day
+    update pgrelay.outbox o set xid = '3'::xid8
+    where o.xid >= least(pg_snapshot_xmin(v_running), v_own)
+        and (p_pending = 'cancel' or pg_visible_in_snapshot(o.xid, v_last.to_snapshot)
+             and (v_last.after_id is null or o.id <= v_last.after_id or pg_visible_in_snapshot(o.xid, v_last.from_snapshot)));
     if p_pending = 'keep' then
-        update pgrelay.outbox set xid = pg_current_xact_id()
-        where not pg_visible_in_snapshot(xid, case when v_last.after_id is null then v_last.to_snapshot else v_last.from_snapshot end)
-            or v_last.after_id is not null and id > v_last.after_id and id <= v_last.last_id and not pg_visible_in_snapshot(xid, v_last.from_snapshot);
+        update pgrelay.outbox o set xid = v_own
+        where not pg_visible_in_snapshot(o.xid, v_last.to_snapshot)
+            or v_last.after_id is not null and o.id > v_last.after_id and not pg_visible_in_snapshot(o.xid, v_last.from_snapshot);
     end if;
-    -- rows that were expanded already must never look new: ids of the other cluster may lie in this one's future
-    update pgrelay.outbox set xid = '3'::xid8 where xid >= pg_snapshot_xmax(pg_current_snapshot()) and xid <> pg_current_xact_id();
-    -- a snapshot does not list its own transaction as running; to the feed this one must be, so that its events are new
-    select format('%s:%s:%s', least(pg_snapshot_xmin(s), own), greatest(pg_snapshot_xmax(s), (own::text::bigint + 1)::text::xid8),
-                  (select string_agg(x::text, ',' order by x) from (select pg_snapshot_xip(s) union select own) as running (x)))::pg_snapshot
-    into v_now from (select pg_current_snapshot(), pg_current_xact_id()) as t (s, own);
+    -- A snapshot does not list its own transaction as running, nor those that began after the last that ended: to the
+    -- feed this one must be running, so that its events are new, and so must be all that wait for the lock.
+    select format('%s:%s:%s', least(pg_snapshot_xmin(v_running), v_own), greatest(pg_snapshot_xmax(v_running)::text::bigint, v_own::text::bigint + 1),
+                  string_agg(x::text, ',' order by x))::pg_snapshot into v_now
+    from (select pg_snapshot_xip(v_running)::text::bigint union select v_own::text::bigint
+          union select generate_series(pg_snapshot_xmax(v_running)::text::bigint, v_own::text::bigint)) as running (x);
     insert into pgrelay.feed_windows (from_snapshot, to_snapshot) values (v_now, v_now);
+
     update pgrelay.daemons set ended_at = clock_timestamp(), note = 'of the original database' where ended_at is null;
     update pgrelay.delivery_queue set status = 'pending', leased_by = null, lease_no = lease_no + 1, next_attempt_at = clock_timestamp() where status = 'in_flight';
     select count(*) into v_count from pgrelay.delivery_queue;
@@ -71,8 +89,8 @@ begin
     select p_environment, d.system_identifier, d.database_oid from pgrelay.identity() as d
     on conflict (singleton) do update set environment = excluded.environment, system_identifier = excluded.system_identifier,
         database_oid = excluded.database_oid, adopted_at = clock_timestamp(), adopted_by = session_user;
+    perform pgrelay.ring_bell();
     return v_count;
 end
 $$;
 comment on function pgrelay.adopt(text, text) is 'Declares this database the original, after a restore or clone: pgrelay.adopt(''staging'', ''cancel'').';
-revoke execute on function pgrelay.adopt(text, text) from public;

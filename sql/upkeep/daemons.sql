@@ -1,17 +1,36 @@
+create or replace function pgrelay.lift_sequences()
+returns void language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+-- Lift sequences that fell behind their tables (a partial restore, a logical switch-over), so that no id comes twice.
+--
+-- The table is read first and the sequence after it: ids drawn meanwhile by writers make the sequence larger, never
+-- behind, so that one that is in order is not touched. setval() on a live sequence would hand out ids again.
+declare
+    v_table text;
+    v_sequence text;
+    v_highest bigint;
+begin
+    for v_table, v_sequence in values
+        ('outbox', 'outbox_id_seq'), ('delivery_queue', 'delivery_queue_id_seq'), ('delivery_history', 'delivery_queue_id_seq'),
+        ('feed_windows', 'feed_windows_id_seq'), ('metric_deltas', 'metric_deltas_id_seq'), ('daemons', 'daemons_id_seq'),
+        ('webhook_configurations', 'webhook_configurations_id_seq'), ('sources', 'sources_id_seq') loop
+        execute format('select max(id) from pgrelay.%I', v_table) into v_highest;
+        if v_highest > coalesce(pg_sequence_last_value(format('pgrelay.%I', v_sequence)), 0) then
+            perform setval(format('pgrelay.%I', v_sequence), v_highest);
+        end if;
+    end loop;
+end
+$$;
+comment on function pgrelay.lift_sequences() is 'Lifts sequences that fell behind their tables.';
+
 create or replace function pgrelay.sign_on(p_name text, p_host text, p_pid integer, p_version text, p_lease_seconds double precision)
 returns bigint language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- A daemon announces itself and gets an id of its own, never used before, which its leases carry.
---
--- Sequences that fell behind their tables (a partial restore, a logical switch-over) are lifted on the way.
 declare
     v_id bigint;
 begin
-    perform setval('pgrelay.outbox_id_seq', greatest((select coalesce(max(id), 0) from pgrelay.outbox) + 1,
-                   coalesce(pg_sequence_last_value('pgrelay.outbox_id_seq'), 0) + 1), false);
-    perform setval('pgrelay.delivery_queue_id_seq', greatest((select coalesce(max(id), 0) from pgrelay.delivery_queue) + 1,
-                   (select coalesce(max(id), 0) from pgrelay.delivery_history) + 1,
-                   coalesce(pg_sequence_last_value('pgrelay.delivery_queue_id_seq'), 0) + 1), false);
+    perform pgrelay.lift_sequences();
     insert into pgrelay.daemons (name, host, pid, version, lease_until)
     values (p_name, p_host, p_pid, p_version, clock_timestamp() + p_lease_seconds * interval '1 second')
     returning id into v_id;
@@ -36,9 +55,11 @@ comment on function pgrelay.heartbeat(bigint, double precision, boolean, text) i
 create or replace function pgrelay.sign_off(p_daemon_id bigint)
 returns void language plpgsql set search_path = pg_catalog, pg_temp
 as $$
--- A daemon stops in good order. The last one silences the bell, so that captures pay no NOTIFY for nobody.
+-- A daemon stops in good order; what it could not record or give back is taken back, as if it had died. The last one
+-- silences the bell, so that captures pay no NOTIFY for nobody.
 begin
     update pgrelay.daemons set ended_at = clock_timestamp(), note = 'stopped' where id = p_daemon_id and ended_at is null;
+    perform pgrelay.release_ended();
     if not exists (select from pgrelay.daemons where ended_at is null and lease_until > clock_timestamp()) then
         perform setval('pgrelay.wake', 1);
     end if;

@@ -4,34 +4,39 @@ as $$
 -- What is wrong with a webhook's URL, or null. The address itself is judged when a request is made.
 select case
     when p_url is null or p_url = '' then 'it is empty'
-    when p_url ~ '[[:cntrl:][:space:]]' then 'it contains a space or a control character'
+    when length(p_url) > 2048 then 'it is longer than 2048 characters'
+    when p_url ~ '[\x01-\x20\x7f]' then 'it contains a space or a control character'
+    when p_url ~ '[^!-~]' then 'it contains characters outside ASCII; write the host as xn--…, percent-encode the rest'
+    when p_url ~ '\\' then 'it contains a backslash'
     when p_url !~* '^https?://' then 'it must start with https:// (or http:// where the configuration allows it)'
     when p_url ~* '^https?://[^/?#]*@' then 'it contains credentials; put them into headers instead'
-    when p_url !~* '^https?://(\[[0-9a-f:.%]+\]|[^/?#:\[\]]+)(:[0-9]{1,5})?([/?#]|$)' then 'it has no host'
-    when substring(p_url from '^[hH][^:]*://(?:\[[^\]]*\]|[^/?#:]*):([0-9]+)')::integer not between 1 and 65535 then 'its port is not between 1 and 65535'
-    when length(p_url) > 2048 then 'it is longer than 2048 characters'
+    when p_url ~* '^https?://(:|[/?#]|$)' then 'it has no host'
+    when p_url !~* '^https?://(\[[0-9a-f:.]+(%[a-z0-9._~-]+)?\]|[a-z0-9._-]+)(:[0-9]*)?([/?#]|$)' then 'its host is malformed'
+    when case when port ~ '^[0-9]{1,5}$' then port::integer not between 1 and 65535 else port is not null end
+        then 'its port is not between 1 and 65535'
 end
+from substring(p_url from '^[^:]*://(?:\[[^]]*\]|[^]/?#:[]*):([^/?#]*)') as port
 $$;
 comment on function pgrelay.url_problem(text) is 'What is wrong with a URL for a webhook, or null.';
 
 create or replace function pgrelay.header_problem(p_headers jsonb)
 returns text language sql immutable set search_path = pg_catalog, pg_temp
 as $$
--- What is wrong with custom headers, or null: not an object of strings, a name or value that would break HTTP, or one of ours.
+-- What is wrong with custom headers, or null: not an object of strings, a name or value that would break HTTP, or one of
+-- ours. Values are never part of the answer.
 select case
     when p_headers is null then null
     when jsonb_typeof(p_headers) <> 'object' then 'headers must be a JSON object: {"Authorization": "Bearer …"}'
-    else (select case
-            when jsonb_typeof(value) <> 'string' then format('the value of %s must be a string', key)
+    else (select problem from (
+        select key, case
             when key !~ '^[A-Za-z0-9!#$%&''*+.^_`|~-]+$' then format('%s is not an HTTP header name', to_json(key))
             when lower(key) ~ '^(x-webhook-|webhook-)' or lower(key) in ('content-type', 'content-length', 'user-agent', 'host', 'connection',
                 'transfer-encoding', 'content-encoding', 'te', 'trailer', 'upgrade', 'keep-alive', 'expect', 'proxy-authorization', 'proxy-connection')
                 then format('%s is set by pgrelay or by HTTP itself', key)
+            when jsonb_typeof(value) <> 'string' then format('the value of %s must be a string', key)
             when value #>> '{}' ~ '[^ -~\t]' or value #>> '{}' ~ '^\s|\s$' then format('the value of %s has a line break, a non-ASCII character or spaces around it', key)
-        end as problem from jsonb_each(p_headers) where jsonb_typeof(value) <> 'string' or key !~ '^[A-Za-z0-9!#$%&''*+.^_`|~-]+$'
-            or lower(key) ~ '^(x-webhook-|webhook-)' or lower(key) in ('content-type', 'content-length', 'user-agent', 'host', 'connection',
-                'transfer-encoding', 'content-encoding', 'te', 'trailer', 'upgrade', 'keep-alive', 'expect', 'proxy-authorization', 'proxy-connection')
-            or value #>> '{}' ~ '[^ -~\t]' or value #>> '{}' ~ '^\s|\s$' limit 1)
+            when count(*) over (partition by lower(key)) > 1 then format('%s is given twice', lower(key))
+        end as problem from jsonb_each(p_headers)) as h where problem is not null order by key limit 1)
 end
 $$;
 comment on function pgrelay.header_problem(jsonb) is 'What is wrong with custom headers, or null.';
@@ -84,7 +89,7 @@ begin
     if coalesce(cardinality(new.subscribed_events), 0) = 0 then
         perform pgrelay.refuse_webhook('subscribed_events_not_empty', 'subscribed_events is empty', 'Name event types, or ''{*}'' for all of them.');
     end if;
-    select format('%s is not an event type', to_json(e)) into v_problem from unnest(new.subscribed_events) as e
+    select format('%s is not an event type', coalesce(to_json(e)::text, 'null')) into v_problem from unnest(new.subscribed_events) as e
     where e is null or e !~ '^(\*|[a-z0-9_]+(\.[a-z0-9_]+)?\.\*|[a-z0-9_]+(\.[a-z0-9_]+){1,2})$' limit 1;
     if found then
         perform pgrelay.refuse_webhook('subscribed_events_known_form', 'subscribed_events: ' || v_problem,
@@ -93,6 +98,10 @@ begin
     v_problem := pgrelay.secret_problem(new.secret_key);
     if v_problem is not null then
         perform pgrelay.refuse_webhook('secret_key_usable', 'secret_key: ' || v_problem, 'Leave it out to get one, or take pgrelay.generate_secret().');
+    end if;
+    v_problem := pgrelay.secret_problem(new.previous_secret_key);
+    if v_problem is not null then
+        perform pgrelay.refuse_webhook('previous_secret_key_usable', 'previous_secret_key: ' || v_problem, 'Let pgrelay.rotate_secret() set it.');
     end if;
     v_problem := pgrelay.header_problem(new.headers);
     if v_problem is not null then
@@ -103,18 +112,34 @@ begin
             'For example ''{60,300,3600}''; null takes the configuration''s.');
     end if;
     new.updated_at := clock_timestamp();
-    if tg_op = 'UPDATE' then new.version := old.version + 1; end if;
+    if tg_op = 'UPDATE' then
+        if new.id <> old.id then
+            perform pgrelay.refuse_webhook('id_is_fixed', 'the id of a webhook cannot be changed', 'Its deliveries refer to it. Insert another webhook.');
+        end if;
+        new.version := old.version + 1;
+    end if;
     return new;
 end
 $$;
 comment on function pgrelay.check_webhook() is 'Fills in, checks and versions a webhook before it is written.';
+
+create or replace function pgrelay.pattern_covers(p_wider text, p_pattern text)
+returns boolean language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- Whether every event type that matches p_pattern matches p_wider too.
+select p_wider in ('*', p_pattern) or right(p_wider, 2) = '.*' and starts_with(p_pattern, left(p_wider, -1))
+$$;
+comment on function pgrelay.pattern_covers(text, text) is 'Whether a subscription pattern takes in all of another.';
 
 create or replace function pgrelay.subscribe_webhook()
 returns trigger language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- After a webhook was written: keep its subscriptions, cancel what an inactive or deleted one is still owed, wake the daemon.
 --
--- A pattern that another of the same webhook covers is left out, so that an event matches one row at most.
+-- A pattern that another of the same webhook covers is left out, so that an event matches one row at most. One that takes
+-- the place of a wider or narrower one keeps its date: what was captured under that, and is not expanded yet, stays owed.
+declare
+    v_patterns text[];
 begin
     if tg_op = 'DELETE' or not new.is_active then
         delete from pgrelay.subscriptions where webhook_id = old.id;
@@ -122,17 +147,15 @@ begin
             'cancelled', case tg_op when 'DELETE' then 'the webhook was deleted' else 'the webhook was made inactive' end);
         return null;
     end if;
-    delete from pgrelay.subscriptions s where s.webhook_id = new.id
-        and (s.company_id <> new.company_id or not s.pattern = any (new.subscribed_events)
-             or s.pattern <> '*' and '*' = any (new.subscribed_events));
-    insert into pgrelay.subscriptions (company_id, pattern, webhook_id)
-    select distinct new.company_id, e, new.id from unnest(new.subscribed_events) as e
-    where not exists (
-        select from unnest(new.subscribed_events) as wider
-        where wider <> e and (wider = '*' or right(wider, 2) = '.*' and starts_with(e, left(wider, -1))))
+    v_patterns := array(select distinct e from unnest(new.subscribed_events) as e
+        where not exists (select from unnest(new.subscribed_events) as wider where wider <> e and pgrelay.pattern_covers(wider, e)));
+    insert into pgrelay.subscriptions (company_id, pattern, webhook_id, since)
+    select new.company_id, e, new.id, coalesce(
+        (select min(s.since) from pgrelay.subscriptions s where s.webhook_id = new.id and s.company_id = new.company_id
+            and (pgrelay.pattern_covers(s.pattern, e) or pgrelay.pattern_covers(e, s.pattern))), clock_timestamp())
+    from unnest(v_patterns) as e
     on conflict do nothing;
-    delete from pgrelay.subscriptions s using unnest(new.subscribed_events) as wider
-    where s.webhook_id = new.id and wider <> s.pattern and right(wider, 2) = '.*' and starts_with(s.pattern, left(wider, -1));
+    delete from pgrelay.subscriptions s where s.webhook_id = new.id and (s.company_id <> new.company_id or not s.pattern = any (v_patterns));
     if tg_op = 'UPDATE' then perform pgrelay.ring_bell(); end if;
     return null;
 end
@@ -142,7 +165,6 @@ comment on function pgrelay.subscribe_webhook() is 'Keeps subscriptions in step 
 -- As the schema's owner: whoever may write webhooks need not own the queue.
 alter function pgrelay.subscribe_webhook() security definer;
 alter function pgrelay.check_webhook() security definer;
-revoke execute on function pgrelay.subscribe_webhook(), pgrelay.check_webhook() from public;
 
 create or replace trigger check_webhook before insert or update on pgrelay.webhook_configurations
     for each row execute function pgrelay.check_webhook();

@@ -1,7 +1,7 @@
 """When the daemon looks for new events: on a notification while it is quiet, by short polls while it is busy.
 
-Pure: no clock, no I/O; moments are monotonic seconds and passed in. A NOTIFY costs every writer a database-wide lock at
-commit, so captures notify only while somebody sleeps (the sequence pgrelay.wake, the "bell"):
+Pure: no clock, no I/O; moments are monotonic seconds and passed in. A NOTIFY costs every writer a database-wide
+lock at commit, so captures notify only while somebody sleeps (the sequence pgrelay.wake, the "bell"):
 
     QUIET     bell on; sleep until a notification, at most poll_interval
     BUSY      bell off; poll after 1, 2, 4 … 8 ms
@@ -9,12 +9,15 @@ commit, so captures notify only while somebody sleeps (the sequence pgrelay.wake
               transaction has ended that could have seen it off, then look once more, then QUIET
     DEAF      no notifications to be had; bell off; poll every fallback_poll_interval
 
-No wake-up is lost: a writer that saw the bell off had inserted before it looked, so it had its transaction id before the
-bell was rung, so its id is below the horizon taken after that; SETTLING outlasts it.
+No wake-up is lost: a writer that saw the bell off had inserted before it looked, so it had its transaction id before
+the bell was on again, so its id is below one that is drawn after that (the horizon); SETTLING outlasts it. The bell
+is one for all daemons. Whoever is BUSY or DEAF has turned it off, and does the looking; when that one leaves, it or
+whoever finds it dead says so, and the others settle anew.
 """
 
 from enum import Enum, auto
 
+#: New deliveries a second above which NOTIFY costs the writers more than polling costs us, and below which it does not.
 BUSY_ABOVE = 300.0
 QUIET_BELOW = 150.0
 _WINDOW = 0.25
@@ -34,7 +37,7 @@ class Action(Enum):
     """What the caller must do before it looks again."""
 
     NONE = auto()
-    #: Turn the bell on, then take the horizon and hand it to rang().
+    #: Turn the bell on, then draw a transaction id, in a transaction of its own, and hand it to rang().
     RING = auto()
     #: Turn the bell off.
     SILENCE = auto()
@@ -51,10 +54,15 @@ class Pace:
         self.mode = Mode.DEAF
         self._delay = _FIRST_POLL
         self._horizon: int | None = None
+        #: RING was asked for, and nothing has happened since that would make its horizon void.
+        self._ringing = False
         self._pending: Action = Action.SILENCE
         self._window_start = now
         self._window_count = 0
         self._rate = 0.0
+        #: Since the last look that was one.
+        self._announced = False
+        self._fruitless = 0.0
 
     def listening(self, hears: bool) -> None:
         """Notifications arrive now, or do not."""
@@ -62,18 +70,26 @@ class Pace:
             self._settle()
         elif not hears and self.mode is not Mode.DEAF:
             self.mode = Mode.DEAF
+            self._ringing = False
             self._pending = Action.SILENCE
+
+    def unsettle(self) -> None:
+        """The bell may be off though nobody is busy: another daemon left or died, or the database crashed."""
+        if self.mode in (Mode.QUIET, Mode.SETTLING):
+            self._settle()
 
     def action(self) -> Action:
         """What to do before the next look; asking takes it."""
         pending, self._pending = self._pending, Action.NONE
         if pending is Action.NONE and self.mode is Mode.SETTLING:
-            return Action.RING if self._horizon is None else Action.CHECK
+            self._ringing = self._horizon is None
+            return Action.RING if self._ringing else Action.CHECK
         return pending
 
     def rang(self, horizon: int) -> None:
         """The bell is on; no transaction at or above `horizon` saw it off."""
-        self._horizon = horizon
+        if self._ringing:
+            self._horizon = horizon
 
     def horizon(self, oldest_running: int) -> None:
         """`oldest_running`: every transaction below it has ended. Past the horizon, one more look and then sleep."""
@@ -81,8 +97,15 @@ class Pace:
             self.mode = Mode.QUIET
             self._delay = 0.0
 
-    def looked(self, now: float, found: int, notified: bool) -> None:
-        """A look found so many new deliveries; `notified`: a notification had led to it."""
+    def refused(self, announced: bool) -> None:
+        """A look that was none: another daemon was looking, and perhaps from a moment before."""
+        self._announced = self._announced or announced
+        self._fruitless = min(max(_FIRST_POLL, self._fruitless * 2), _SETTLING_POLL)
+
+    def looked(self, now: float, found: int, announced: bool) -> None:
+        """A look found so many new deliveries; `announced`: a notification had led to it."""
+        announced = announced or self._announced
+        self._announced, self._fruitless = False, 0.0
         self._window_count += found
         elapsed = now - self._window_start
         if elapsed >= _WINDOW:
@@ -96,8 +119,8 @@ class Pace:
             self._delay = _FIRST_POLL
         elif self.mode is Mode.BUSY and self._rate < QUIET_BELOW:
             self._settle()
-        elif self.mode is Mode.QUIET and found and not notified and self._delay > 0.0:
-            # events nobody announced: another daemon left the bell off, or died while busy
+        elif self.mode is Mode.QUIET and found and not announced and self._delay > 0.0:
+            # nobody rang for them: the bell is off, and whoever turned it off did not look
             self._settle()
         elif self.mode is Mode.QUIET:
             self._delay = self.poll_interval
@@ -108,15 +131,17 @@ class Pace:
         """Seconds to wait for a notification before looking anyway."""
         match self.mode:
             case Mode.DEAF:
-                return self.fallback_poll_interval
+                usual = self.fallback_poll_interval
             case Mode.BUSY:
-                return min(self._delay, _BUSY_POLL)
+                usual = min(self._delay, _BUSY_POLL)
             case Mode.SETTLING:
-                return min(self._delay, _SETTLING_POLL)
+                usual = min(self._delay, _SETTLING_POLL)
             case Mode.QUIET:
-                return min(self._delay, self.poll_interval)
+                usual = min(self._delay, self.poll_interval)
+        return min(usual or self.poll_interval, self._fruitless) if self._fruitless else usual
 
     def _settle(self) -> None:
         self.mode = Mode.SETTLING
         self._horizon = None
+        self._ringing = False
         self._delay = _FIRST_POLL

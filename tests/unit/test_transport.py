@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from pgrelay.addresses import Policy
 from pgrelay.delivery import ErrorKind, Failure, Response
 from pgrelay.transport import Transport, client
 from support.receiver import (
@@ -246,6 +247,47 @@ async def test_a_connection_that_breaks_as_it_is_used_again_is_one_failed_attemp
         assert len(receiver.seen) == 2
     assert isinstance(result, Failure)
     assert result.kind is ErrorKind.PROTOCOL
+
+
+# Another policy
+
+
+async def test_another_policy_holds_for_names_addresses_and_connections_that_were_fine_before(monkeypatch):
+    forbidding = Policy(allow_http=True)
+    with names(monkeypatch, lambda host: ["127.0.0.1"]):
+        async with Receiver() as receiver, transport() as sender:
+            urls = [receiver.url(), f"http://receiver.example:{receiver.port}/"]
+            for url in urls:
+                assert isinstance(await sender.send(request(url)), Response)
+            sender.adopt(forbidding)
+            refused = [await sender.send(request(url)) for url in urls]
+            sender.adopt(LOOPBACK)
+            assert isinstance(await sender.send(request(urls[0])), Response)
+    assert {result.kind for result in refused if isinstance(result, Failure)} == {ErrorKind.BLOCKED_ADDRESS}
+    assert len(receiver.seen) == 3
+
+
+async def test_another_policy_leaves_requests_under_way_alone_and_their_connections_end_when_idle(
+    monkeypatch,
+):
+    monkeypatch.setattr(client, "KEEPALIVE_SECONDS", 0.02)
+    answered = asyncio.Event()
+    async with Receiver() as receiver, transport() as sender:
+        receiver.otherwise(after(answered))
+        under_way = asyncio.create_task(sender.send(request(receiver.url())))
+        await receiver.wait_for(1)
+        sender.adopt(Policy())
+        answered.set()
+        assert isinstance(await under_way, Response)
+        await receiver.wait_until_closed()
+
+
+async def test_the_same_policy_again_changes_nothing():
+    async with Receiver() as receiver, transport() as sender:
+        await sender.send(request(receiver.url()))
+        sender.adopt(Policy.of(["127.0.0.0/8"], allow_http=True))
+        await sender.send(request(receiver.url()))
+    assert receiver.connections == 1
 
 
 # Cancelling and closing

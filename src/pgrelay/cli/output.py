@@ -111,7 +111,9 @@ class Output:
         if yes:
             return
         if not sys.stdin.isatty():
-            raise Refused(f"{question} This needs a yes, and nobody is here to ask.", "Add --yes to go ahead.")
+            raise Refused(
+                f"{question} This needs a yes, and nobody is here to ask.", "Add --yes to go ahead."
+            )
         self.err.write(f"{question} [y/N] ")
         self.err.flush()
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

@@ -7,22 +7,28 @@ And how arguments are written: durations, moments, headers, KEY=VALUE. A type fu
 import argparse
 import difflib
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-#: A command: takes the context, returns the exit code or a coroutine of it.
-Run = Callable[[Any], Any]
+from pgrelay.errors import PgrelayError
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<choices>.*)\)")
+
+
+class UsageError(PgrelayError):
+    """Arguments that do not fit together, seen only when they are used."""
+
+    exit_code = 2
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors name the nearest right word and the next command to type."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+        super().__init__(
+            **{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options}
+        )
 
     def error(self, message: str) -> NoReturn:
         wrong = _INVALID_CHOICE.search(message)
@@ -34,9 +40,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n  See {self.prog} --help\n")
 
 
-def global_options(*, top: bool) -> argparse.ArgumentParser:
+def global_options(*, top: bool) -> "Parser":
     """The options that every command has. Below the top they set nothing unless given, so that either place works."""
-    options = argparse.ArgumentParser(add_help=False, argument_default=None if top else argparse.SUPPRESS)
+    options = Parser(add_help=False, argument_default=None if top else argparse.SUPPRESS)
     group = options.add_argument_group("global options")
     group.add_argument(
         "-c",
@@ -45,28 +51,33 @@ def global_options(*, top: bool) -> argparse.ArgumentParser:
         metavar="FILE",
         help="configuration (else $PGRELAY_CONFIG, ./pgrelay.yaml, /etc/pgrelay/config.yaml)",
     )
-    flags = {"default": False} if top else {}
-    group.add_argument("--json", action="store_true", help="data as JSON", **flags)
-    group.add_argument("--no-color", action="store_true", help="no colours (NO_COLOR does the same)", **flags)
+    flag = False if top else argparse.SUPPRESS
+    group.add_argument("--json", action="store_true", default=flag, help="data as JSON")
+    group.add_argument("--no-color", action="store_true", default=flag, help="no colours (as NO_COLOR does)")
     return options
 
 
 class Commands:
-    """Where a family of commands registers itself."""
+    """Where commands are registered. What runs one is named ("module:function"), and imported when it is run."""
 
-    def __init__(self, parser: Parser, title: str = "commands", metavar: str = "COMMAND") -> None:
+    def __init__(self, parser: Parser, *, title: str = "commands", dest: str = "command") -> None:
         self._actions = parser.add_subparsers(
-            title=title, metavar=metavar, dest=f"{parser.prog} {metavar}", required=True, parser_class=Parser
+            title=title, metavar=dest.upper(), dest=dest, required=True, parser_class=Parser
         )
         self._common = global_options(top=False)
 
-    def add(self, name: str, run: Run | None, summary: str, **options: Any) -> Parser:
+    def add(self, name: str, run: str | None, summary: str, **options: Any) -> Parser:
         """A command; without `run`, one that has commands of its own."""
         options.setdefault("description", summary[0].upper() + summary[1:] + ".")
-        parser = self._actions.add_parser(name, help=summary, parents=[self._common], **options)
+        parser: Parser = self._actions.add_parser(name, help=summary, parents=[self._common], **options)
         if run is not None:
             parser.set_defaults(run=run)
         return parser
+
+
+def yes(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that ask before they act."""
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def seconds(text: str) -> float:
@@ -112,6 +123,6 @@ def _before(text: str, one: str, other: str) -> bool:
 
 def positive(text: str) -> int:
     """A whole number from 1."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:18]):
+    if not text.isascii() or not text.isdigit() or int(text[:18]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text[:18])

@@ -56,7 +56,8 @@ def printable(text: str, *, lines: bool = False) -> str:
     if text.isprintable():
         return text
     return "".join(
-        character if character in kept or character.isprintable() else _written(character) for character in text
+        character if character in kept or character.isprintable() else _written(character)
+        for character in text
     )
 
 

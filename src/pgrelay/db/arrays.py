@@ -13,8 +13,13 @@ def numbers(values: Iterable[int | float | None]) -> str:
 
 
 def texts(values: Iterable[str | None]) -> str:
-    """`{"a","b\\"c",NULL}`: for text[] parameters. NUL characters, which Postgres cannot store, become U+FFFD."""
-    return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+    """`{"a","b\\"c",NULL}`: for text[] parameters.
+
+    What Postgres cannot store is replaced, so that one odd answer never costs a batch: NUL characters become U+FFFD,
+    halves of surrogate pairs a question mark.
+    """
+    literal = "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+    return literal if literal.isascii() else literal.encode("utf-8", "replace").decode()
 
 
 def _quoted(value: str) -> str:

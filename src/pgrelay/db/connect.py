@@ -13,7 +13,7 @@ import psycopg
 from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pgrelay.errors import DatabaseUnavailable, NotPermitted, PgrelayError, Refused, SchemaMismatch
+from pgrelay.errors import ConfigError, DatabaseUnavailable, NotPermitted, PgrelayError, Refused, SchemaMismatch
 
 T = TypeVar("T")
 #: For those who pass connections on without speaking to them.
@@ -30,7 +30,7 @@ _NETWORK_DEFAULTS: dict[str, str] = {
 
 
 def conninfo(dsn: str, *, application_name: str, connect_timeout: float) -> str:
-    """The DSN with pgrelay's defaults for what it leaves open. Raises DatabaseUnavailable when it cannot be read."""
+    """The DSN with pgrelay's defaults for what it leaves open. Raises ConfigError when it cannot be read."""
     try:
         given = conninfo_to_dict(dsn)
         defaults = {
@@ -40,7 +40,7 @@ def conninfo(dsn: str, *, application_name: str, connect_timeout: float) -> str:
         }
         return make_conninfo(dsn, **{key: value for key, value in defaults.items() if key not in given})
     except psycopg.ProgrammingError:
-        raise DatabaseUnavailable(
+        raise ConfigError(
             "database.dsn cannot be read as a connection string",
             "Use postgresql://user@host:5432/name, or host=… dbname=… (see the PostgreSQL manual, 34.1.1).",
         ) from None
@@ -49,7 +49,7 @@ def conninfo(dsn: str, *, application_name: str, connect_timeout: float) -> str:
 async def connect(
     dsn: str, *, application_name: str = "pgrelay", connect_timeout: float = 5.0, statement_timeout: float = 30.0
 ) -> AsyncConnection:
-    """An open connection, ready for verbs. Raises DatabaseUnavailable or NotPermitted."""
+    """An open connection, ready for verbs. Raises DatabaseUnavailable, NotPermitted, or ConfigError for the DSN."""
     info = conninfo(dsn, application_name=application_name, connect_timeout=connect_timeout)
     try:
         connection = await AsyncConnection.connect(info, autocommit=True)

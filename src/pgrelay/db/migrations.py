@@ -1,7 +1,7 @@
 """Install and upgrade the schema: numbered files once each, the rest again when their text changed, all in one transaction.
 
 One migrator at a time (an advisory lock), and with a lock timeout, so that it never waits long behind a busy table
-with others queueing behind it.
+with others queueing behind it. A program that is older than the schema changes nothing.
 """
 
 import psycopg
@@ -12,36 +12,41 @@ from pgrelay.db.guard import one
 from pgrelay.errors import NotPermitted, Refused, SchemaMismatch
 from pgrelay.sqlfiles import SqlFile, files, migrations
 
+#: How long a table of the schema is waited for: the application's statements queue up behind whoever waits.
 LOCK_TIMEOUT = "3s"
+#: How long another migrator is waited for; nobody queues up behind that.
+TURN_TIMEOUT = "60s"
 _LOCK = "select pg_advisory_xact_lock(hashtext('pgrelay'), hashtext('migrate'))"
-_IDENTITY = (
-    "insert into pgrelay.installation (environment, system_identifier, database_oid)"
-    " select {environment}, i.system_identifier, i.database_oid from pgrelay.identity() as i on conflict do nothing"
-)
+# What an installation by psql alone leaves open is filled in; what is known is changed by pgrelay.adopt() only.
+_ENVIRONMENT = "update pgrelay.installation set environment = {environment} where environment is null"
 _GRANTS = "grants.sql"
 
 
 async def migrate(connection: AsyncConnection, environment: str | None = None) -> list[str]:
     """Bring the schema up to date; the names of what was applied, in order (empty: nothing to do).
 
-    Raises Refused when a lock could not be had in time, NotPermitted, SchemaMismatch for a schema from the future.
+    `environment` is noted once, for the guard against copies. Raises Refused when a lock could not be had in time,
+    NotPermitted, SchemaMismatch for a schema from the future.
     """
     try:
         async with connection.transaction():
-            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+            # whoever migrated while the lock was waited for must be seen afterwards
+            await connection.execute("set transaction isolation level read committed")
             await connection.execute("set local statement_timeout = 0")
-            await connection.execute(_LOCK.encode())
             await connection.execute("set local client_min_messages = warning")
+            await connection.execute(f"set local lock_timeout = '{TURN_TIMEOUT}'".encode())
+            await connection.execute(_LOCK.encode())
+            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
             applied = []
             for label, text in await _pending(connection):
                 await connection.execute(text.encode())
                 applied.append(label)
-            if applied:
-                await connection.execute(_IDENTITY.format(environment="%s").encode(), (environment,))
+            if environment is not None:
+                await connection.execute(_ENVIRONMENT.format(environment="%s").encode(), (environment,))
             return applied
     except psycopg.errors.LockNotAvailable as error:
         raise Refused(
-            f"another session holds a lock that the migration needs ({LOCK_TIMEOUT} were waited); nothing was changed",
+            "another session holds a lock that the migration needs; nothing was changed",
             "Run pgrelay migrate again; pg_locks and pg_stat_activity show who holds it.",
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
@@ -71,7 +76,7 @@ async def script(connection: AsyncConnection | None, environment: str | None = N
     literal = "null" if environment is None else "'" + environment.replace("'", "''") + "'"
     parts = [f"-- {label}\n{text}" for label, text in steps]
     opening = f"\\set ON_ERROR_STOP on\nbegin;\nset local lock_timeout = '{LOCK_TIMEOUT}';\n{_LOCK};\n"
-    return opening + "\n".join(parts) + f"\n{_IDENTITY.format(environment=literal)};\ncommit;\n"
+    return opening + "\n".join(parts) + f"\n{_ENVIRONMENT.format(environment=literal)};\ncommit;\n"
 
 
 async def _pending(connection: AsyncConnection) -> list[tuple[str, str]]:
@@ -80,6 +85,11 @@ async def _pending(connection: AsyncConnection) -> list[tuple[str, str]]:
         return _steps({}, {})
     cursor = await connection.execute("select number, breaking from pgrelay.schema_migrations")
     numbers: dict[int, bool] = dict(await cursor.fetchall())
+    if not numbers:
+        raise SchemaMismatch(
+            "the tables of the schema pgrelay are there, but not what was in them (a dump without data?)",
+            "If nothing in it is needed: drop schema pgrelay cascade; then run pgrelay migrate.",
+        )
     cursor = await connection.execute("select path, digest from pgrelay.schema_objects")
     return _steps(numbers, dict(await cursor.fetchall()))
 
@@ -94,11 +104,14 @@ def _steps(applied: dict[int, bool], digests: dict[str, str]) -> list[tuple[str,
             f"the schema has migration {foreign[0]:04d}, which this version of pgrelay does not ship",
             "Upgrade pgrelay to the version that made it.",
         )
+    if applied.keys() - numbers:
+        return []  # made by a newer version that still works with this one: its functions must stay
     steps = [
         (
             f"migrations/{migration.number:04d}_{migration.name}.sql",
             f"{migration.text}\ninsert into pgrelay.schema_migrations (number, name, digest, breaking)"
-            f" values ({migration.number}, '{migration.name}', '{migration.digest}', {str(migration.breaking).lower()});",
+            f" values ({migration.number}, '{migration.name}', '{migration.digest}', {str(migration.breaking).lower()})"
+            " on conflict (number) do update set digest = excluded.digest, breaking = excluded.breaking;",
         )
         for migration in shipped
         if migration.number not in applied
@@ -115,5 +128,3 @@ def _with_note(file: SqlFile) -> str:
         f"{file.text}\ninsert into pgrelay.schema_objects (path, digest) values ('{file.path}', '{file.digest}')"
         " on conflict (path) do update set digest = excluded.digest, applied_at = clock_timestamp();"
     )
-
-

@@ -68,6 +68,26 @@ def find_binaries(preferred: str | None = None) -> Binaries:
     )
 
 
+def copied(binaries: Binaries, place: Path) -> Binaries:
+    """Copy programs that the server's account cannot reach, such as those of a virtual environment below
+    /root.
+
+    Postgres finds its files relative to its programs. The wheel's find their libraries beside the package
+    (`<package>.libs`), so the two levels above `bin` keep their names.
+    """
+    prefix = binaries.bin_dir.parent
+    copied = place / prefix.parent.name / prefix.name
+    for name in (binaries.bin_dir.name, "lib", "share"):
+        if (prefix / name).is_dir():
+            shutil.copytree(prefix / name, copied / name, symlinks=True)
+    libraries = prefix.parent.with_name(prefix.parent.name + ".libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, place / libraries.name)
+    for directory in (place, copied.parent, copied):
+        directory.chmod(0o755)
+    return Binaries(copied / binaries.bin_dir.name, binaries.version)
+
+
 def _candidates() -> Iterator[Path]:
     chosen = os.environ.get(BINDIR_VARIABLE)
     if chosen:

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from pgrelay.demo import guardian
-from pgrelay.demo.binaries import Binaries, find_binaries
+from pgrelay.demo.binaries import Binaries, copied, find_binaries
 from pgrelay.demo.places import Account, give, new_directory, reachable, server_account
 from pgrelay.errors import Refused
 
@@ -118,7 +118,7 @@ class Cluster:
         directory = new_directory(account, within=within)
         try:
             if not reachable(binaries.bin_dir, account):
-                binaries = _copied(binaries, directory / "programs")
+                binaries = copied(binaries, directory / "programs")
             cluster = cls(
                 binaries, account, directory, tcp=tcp, settings={**TUNING[tuned], **(settings or {})}
             )
@@ -258,26 +258,6 @@ class Cluster:
         if "error" in reply:
             raise Refused(f"the embedded Postgres ({self.binaries.bin_dir}) failed: {reply['error']}")
         return reply
-
-
-def _copied(binaries: Binaries, place: Path) -> Binaries:
-    """Copy programs that the server's account cannot reach, such as those of a virtual environment below
-    /root.
-
-    Postgres finds its files relative to its programs. The wheel's find their libraries beside the package
-    (`<package>.libs`), so the two levels above `bin` keep their names.
-    """
-    prefix = binaries.bin_dir.parent
-    copied = place / prefix.parent.name / prefix.name
-    for name in (binaries.bin_dir.name, "lib", "share"):
-        if (prefix / name).is_dir():
-            shutil.copytree(prefix / name, copied / name, symlinks=True)
-    libraries = prefix.parent.with_name(prefix.parent.name + ".libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, place / libraries.name)
-    for directory in (place, copied.parent, copied):
-        directory.chmod(0o755)
-    return Binaries(copied / binaries.bin_dir.name, binaries.version)
 
 
 def _environment() -> dict[str, str]:

@@ -55,10 +55,26 @@ class Transport:
         self._targets: dict[str, URL | Failure] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._retired: list[aiohttp.ClientSession] = []
 
     async def start(self) -> None:
         """Make ready to send. The first connection is made by the first request."""
-        self._session = aiohttp.ClientSession(
+        self._session = self._new_session()
+
+    def adopt(self, policy: Policy) -> None:
+        """Judge by another policy from now on. Requests under way go on as they began."""
+        if policy == self._policy:
+            return
+        self._policy = policy
+        self._targets.clear()
+        if self._session is not None:
+            # Addresses that may no longer be called are not called over old connections either. Those lose their
+            # owner, and so are closed when they have been idle for a while.
+            self._retired.append(self._session)
+            self._session = self._new_session()
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
                 keepalive_timeout=KEEPALIVE_SECONDS,
@@ -75,8 +91,8 @@ class Transport:
 
     async def close(self) -> None:
         """Close all connections. A request still under way ends as a Failure of kind `shutdown`."""
-        if self._session is not None:
-            await self._session.close()
+        for session in (*self._retired, *([self._session] if self._session else [])):
+            await session.close()
 
     async def send(self, request: Request) -> Response | Failure:
         """The receiver's answer, or why there is none. Nothing that a receiver does raises.
@@ -135,7 +151,7 @@ class Transport:
 
     def _prepare(self, seconds: float) -> aiohttp.ClientTimeout:
         # aiohttp takes 0 for "no limit", and rounds what is above ceil_threshold up to whole seconds.
-        total = max(seconds, 0.001)
+        total = seconds
         timeout = aiohttp.ClientTimeout(
             total=total, connect=total * CONNECT_SHARE, ceil_threshold=total + 1.0
         )

@@ -1,0 +1,222 @@
+-- The compiler, its third part: capture_<name>, the trigger function of a source, and the pieces it shares with
+-- recapture_<name> and fire_<name>. User expressions become static SQL; their names resolve in pg_catalog alone.
+
+create or replace function pgrelay.compile_event(p_table regclass, p_definition jsonb, p_number integer, p_rule jsonb)
+returns text language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+-- Statements that draw an id and render the body of one rule into the pgrelay_ variables, if anybody subscribes.
+declare
+    v_operations text[] := pgrelay.compile_operations(p_rule);
+    v_key text := pgrelay.compile_key(p_table, p_definition);
+    v_tenant jsonb := p_definition -> 'tenant';
+    v_event text := p_rule ->> 'event';
+    v_company text;
+    v_safe_key boolean;
+    v_gate text;
+begin
+    v_company := case
+        when jsonb_typeof(v_tenant) = 'string' then '(' || pgrelay.compile_either(v_operations, v_tenant #>> '{}') || ')::text'
+        when v_tenant ? 'value' then quote_literal(v_tenant ->> 'value')
+        else format(E'(\n%s\n)::text', v_tenant ->> 'sql') end;
+    select atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype) into v_safe_key
+    from pg_attribute where attrelid = p_table and attname = v_key;
+    v_gate := case when coalesce(p_rule ->> 'record', p_definition ->> 'record', 'subscribed') = 'always' then 'true'
+        else format('exists (select from pgrelay.subscriptions as pgrelay_s where pgrelay_s.company_id = pgrelay_company and pgrelay_s.pattern = any (%L))',
+                    pgrelay.event_patterns(v_event)) end;
+    return format($text$
+            pgrelay_resource := (%1$s)::text;
+            pgrelay_company := coalesce(%2$s, '');
+            if %3$s then
+                pgrelay_id := pg_catalog.nextval('pgrelay.outbox_id_seq');
+                pgrelay_key := %4$L || coalesce(%5$s, '') || %6$L || ((extract(epoch from pgrelay_at) * 1000)::bigint * 1000000 + pgrelay_id %% 1000000);
+                pgrelay_body := pgrelay.%7$I(%8$s, pgrelay_op, new, old, pgrelay_key, pgrelay_at);
+            end if;$text$,
+        pgrelay.compile_either(v_operations, v_key), v_company, v_gate,
+        coalesce(p_definition ->> 'prefix', p_definition ->> 'resource', p_definition ->> 'name') || '_',
+        case when v_safe_key then 'pgrelay_resource'
+             else 'pg_catalog.left(pg_catalog.regexp_replace(pgrelay_resource, ''[^A-Za-z0-9_-]'', ''_'', ''g''), 120)' end,
+        '_' || split_part(v_event, '.', -1) || '_', 'body_' || (p_definition ->> 'name'), p_number);
+end
+$$;
+comment on function pgrelay.compile_event(regclass, jsonb, integer, jsonb) is 'Statements that render one rule''s event.';
+
+create or replace function pgrelay.compile_insert(p_definition jsonb, p_rule jsonb)
+returns text language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- The one write of an event. It stands outside of every exception block, for one transaction id a statement, and so must
+-- not fail: it takes variables only.
+select case when p_rule ? 'at' then format($text$
+            insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)
+            values (%L, %L, pgrelay_resource, pgrelay_moment);$text$, p_definition ->> 'name', p_rule ->> 'event')
+    else format($text$
+            insert into pgrelay.outbox (id, event_type, source, resource_id, company_id, idempotency_key, occurred_at, body)
+            values (pgrelay_id, %L, %L, pgrelay_resource, pgrelay_company, pgrelay_key, pgrelay_at, pgrelay_body);$text$,
+        p_rule ->> 'event', p_definition ->> 'name') end
+$$;
+comment on function pgrelay.compile_insert(jsonb, jsonb) is 'The INSERT of one rule''s event, or of its armed deadline.';
+
+create or replace function pgrelay.compile_guarded(p_definition jsonb, p_rule jsonb, p_statements text, p_on_failure text default '')
+returns text language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- Statements in a block of their own: what fails in it is recorded, except serialization failures, deadlocks and
+-- cancelling, which are the application's. Nothing may be written in it, since that takes a transaction id each time.
+select format($text$
+        for pgrelay_try in 1..2 loop
+        begin%1$s
+            exit;
+        exception when others then
+            if sqlstate like '40%%' or sqlstate like '57%%' then raise; end if;
+            get stacked diagnostics pgrelay_context = pg_exception_context;
+            pgrelay_body := null;
+            pgrelay_moment := null;
+            continue when pgrelay_try = 1 and pgrelay.forget_plans(sqlstate);%2$s
+            perform pgrelay.capture_failed(%3$L, %4$L, pgrelay_op, pgrelay_resource, sqlstate, sqlerrm, pgrelay_context, new, old);
+            exit;
+        end;
+        end loop;$text$, p_statements, p_on_failure, p_definition ->> 'name', p_rule ->> 'event')
+$$;
+comment on function pgrelay.compile_guarded(jsonb, jsonb, text, text) is 'Statements whose failure is recorded.';
+
+create or replace function pgrelay.compile_fires(p_table regclass, p_definition jsonb, p_rule jsonb, p_operation text)
+returns text language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+-- When a rule fires in a write of this kind; null when it never does.
+--
+-- A deadline is armed by a row that is new or whose deadline was moved, or where it lies in the past and the condition
+-- holds (a row that was closed in time and is opened again). One that fired is never fired again, so arming too often
+-- costs no event. "infinity" is no deadline.
+--
+-- In a partitioned table, a row that was deleted here and lives in another partition was moved: that is no delete.
+declare
+    v_moment text;
+begin
+    if p_rule ? 'at' and p_operation <> 'DELETE' then
+        v_moment := pgrelay.compile_deadline(p_table, p_definition, p_rule);
+        return format('pg_catalog.isfinite(%s)', v_moment) || case when p_operation = 'UPDATE' then
+            format(' and (old.%2$I is distinct from new.%2$I or (%1$s <= pg_catalog.clock_timestamp() and %3$s))',
+                   v_moment, p_rule ->> 'at', pgrelay.compile_condition(p_table, p_rule, 'UPDATE')) else '' end;
+    elsif not p_operation = any (pgrelay.compile_operations(p_rule)) then
+        return null;
+    elsif p_operation = 'DELETE' and (select relkind = 'p' from pg_class where oid = p_table) then
+        return format('%1$s and not exists (select from %2$s as pgrelay_t where pgrelay_t.%3$I = old.%3$I and pgrelay_t.tableoid <> tg_relid)',
+            pgrelay.compile_condition(p_table, p_rule, p_operation), p_table, pgrelay.compile_key(p_table, p_definition));
+    end if;
+    return pgrelay.compile_condition(p_table, p_rule, p_operation);
+end
+$$;
+comment on function pgrelay.compile_fires(regclass, jsonb, jsonb, text) is 'When a rule fires in one kind of write.';
+
+create or replace function pgrelay.compile_moved(p_table regclass, p_definition jsonb)
+returns text language sql stable set search_path = pg_catalog, pg_temp
+as $$
+-- A row that moves to another partition is a DELETE there and an INSERT here, row by row (15 to 18): remember the row that
+-- went, and treat an insert of the same key into another partition as the update it is. Nothing for other tables.
+select case when relkind = 'p' then format($text$
+    begin
+        if pgrelay_op = 'DELETE' then
+            perform pg_catalog.set_config(%1$L, pg_catalog.json_build_object('from', tg_relid, 'row', old)::text, true);
+        elsif pgrelay_op = 'INSERT' and pg_catalog.current_setting(%1$L, true) <> '' then
+            pgrelay_moved := pg_catalog.current_setting(%1$L, true)::json;
+            perform pg_catalog.set_config(%1$L, '', true);
+            if (pgrelay_moved ->> 'from')::oid <> tg_relid
+               and (pgrelay_moved -> 'row' ->> %2$L) = (pg_catalog.row_to_json(new) ->> %2$L) then
+                old := pg_catalog.json_populate_record(new, pgrelay_moved -> 'row');
+                pgrelay_op := 'UPDATE';
+            end if;
+        end if;
+    exception when others then  -- too big to remember: it counts as a delete and an insert
+        if sqlstate like '40%%' or sqlstate like '57%%' then raise; end if;
+    end;$text$, 'pgrelay.moved_' || (p_definition ->> 'name'), pgrelay.compile_key(p_table, p_definition)) else '' end
+from pg_class where oid = p_table
+$$;
+comment on function pgrelay.compile_moved(regclass, jsonb) is 'Statements that recognise a row moved between partitions.';
+
+create or replace function pgrelay.compile_trigger(p_table regclass, p_definition jsonb)
+returns text language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+-- capture_<name>: the trigger function. First all conditions, in one block; then, for the rules that fire, gate and
+-- rendering, each in a block of its own; writes outside of any block.
+declare
+    v_name text := p_definition ->> 'name';
+    v_declare text := '';
+    v_fast text := '';
+    v_slow text := '';
+    v_act text := '';
+    v_operation text;
+    v_condition text;
+    v_rule jsonb;
+    v_number bigint;
+begin
+    foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE'] loop
+        v_condition := format(E'\n        %s pgrelay_op = %L then', case v_operation when 'INSERT' then 'if' else 'elsif' end, v_operation);
+        v_fast := v_fast || v_condition;
+        v_slow := v_slow || v_condition;
+        for v_rule, v_number in select * from jsonb_array_elements(p_definition -> 'events') with ordinality loop
+            v_condition := pgrelay.compile_fires(p_table, p_definition, v_rule, v_operation);
+            continue when v_condition is null;
+            v_fast := v_fast || format(E'\n            pgrelay_fires_%s := coalesce(%s, false);', v_number, v_condition);
+            v_slow := v_slow || format($text$
+            begin
+                pgrelay_fires_%1$s := coalesce(%2$s, false);
+            exception when others then
+                if sqlstate like '40%%' or sqlstate like '57%%' then raise; end if;
+                get stacked diagnostics pgrelay_context = pg_exception_context;
+                perform pgrelay.capture_failed(%3$L, %4$L, pgrelay_op, null, sqlstate, sqlerrm, pgrelay_context, new, old);
+            end;$text$, v_number, v_condition, v_name, v_rule ->> 'event');
+        end loop;
+    end loop;
+    for v_rule, v_number in select * from jsonb_array_elements(p_definition -> 'events') with ordinality loop
+        v_declare := v_declare || format(E'\n    pgrelay_fires_%s boolean := false;', v_number);
+        v_act := v_act || format($text$
+    if pgrelay_fires_%s then
+        pgrelay_resource := null;%s
+        if %s then%s
+        end if;
+    end if;$text$, v_number,
+            pgrelay.compile_guarded(p_definition, v_rule, case when v_rule ? 'at' then format($text$
+            pgrelay_resource := new.%I::text;
+            pgrelay_moment := %s;$text$, pgrelay.compile_key(p_table, p_definition), pgrelay.compile_deadline(p_table, p_definition, v_rule))
+                else E'\n            pgrelay_body := null;' || pgrelay.compile_event(p_table, p_definition, v_number::integer, v_rule) end),
+            case when v_rule ? 'at' then 'pgrelay_resource is not null and pgrelay_moment is not null' else 'pgrelay_body is not null' end,
+            pgrelay.compile_insert(p_definition, v_rule) || case when v_rule ? 'at' then '' else E'\n            pgrelay_wrote := true;' end);
+    end loop;
+    return pgrelay.compile_function(
+        format($text$create or replace function pgrelay.%I()
+returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp$text$, 'capture_' || v_name),
+        format($text$-- Generated by pgrelay.watch(): the rules of source %1$s. Change the source, not this text.
+#variable_conflict use_column
+declare
+    pgrelay_op text := tg_op;
+    pgrelay_at timestamptz;
+    pgrelay_id bigint;
+    pgrelay_key text;
+    pgrelay_body text;
+    pgrelay_resource text;
+    pgrelay_company text;
+    pgrelay_moment timestamptz;
+    pgrelay_moved json;
+    pgrelay_context text;
+    pgrelay_wrote boolean := false;%2$s
+begin
+    if pg_catalog.current_setting('pgrelay.capture', true) = 'off' then return null; end if;%3$s
+    begin%4$s
+        end if;
+    exception when others then
+        -- one rule failed: ask them one by one, so that it costs no other its event
+        if sqlstate like '40%%' or sqlstate like '57%%' then raise; end if;
+        perform pgrelay.forget_plans(sqlstate);%5$s
+        end if;
+    end;
+    if not (%6$s) then return null; end if;
+    pgrelay_at := pg_catalog.clock_timestamp();%7$s
+    -- read after the insert: a daemon that goes to sleep meanwhile waits for this transaction (see docs/architecture.md)
+    if pgrelay_wrote and pg_catalog.pg_sequence_last_value('pgrelay.wake') = 2
+       and pg_catalog.current_setting('max_prepared_transactions') = '0' then
+        perform pg_catalog.pg_notify('pgrelay', '');
+    end if;
+    return null;
+end$text$, v_name, v_declare, pgrelay.compile_moved(p_table, p_definition), v_fast, v_slow,
+            (select string_agg('pgrelay_fires_' || n, ' or ') from generate_series(1, jsonb_array_length(p_definition -> 'events')) as n), v_act));
+end
+$$;
+comment on function pgrelay.compile_trigger(regclass, jsonb) is 'The text of capture_<name>.';

@@ -1,0 +1,101 @@
+"""The arguments of `pgrelay webhooks …`."""
+
+import argparse
+
+from pgrelay.cli.parser import Commands, header, positive, seconds, wait_list, yes
+
+_SETTABLE = """\
+KEY is one of: name, url, description, company_id, event (or subscribed_events: a comma-separated list),
+timeout (seconds), max_attempts, schedule (60,5m,1h; empty takes the configuration's),
+header.NAME (a custom header; empty removes it).
+
+  pgrelay webhooks set 3 url=https://example.com/hooks timeout=5 header.Authorization='Bearer …'
+"""
+
+
+def add_webhooks(commands: Commands) -> None:
+    parser = commands.add("webhooks", None, "list, add, change and test webhooks")
+    verbs = Commands(parser, dest="verb")
+
+    listing = verbs.add("list", "webhooks:list_webhooks", "all webhooks, with their success rate")
+    listing.add_argument("--company", metavar="ID", help="of this tenant only")
+
+    adding = verbs.add(
+        "add",
+        "webhooks:add",
+        "make a webhook, and show its secret once",
+        epilog="  pgrelay webhooks add --company 42 --name CRM --url https://example.com/hooks --event 'callback.*'\n",
+    )
+    adding.add_argument("--company", required=True, metavar="ID", help="the tenant whose events it gets")
+    adding.add_argument("--name", required=True)
+    adding.add_argument("--url", required=True, help="https://…")
+    adding.add_argument(
+        "--event",
+        required=True,
+        action="append",
+        metavar="TYPE",
+        help="callback.created, or 'callback.*', or '*'; repeat it for several",
+    )
+    adding.add_argument(
+        "--header",
+        action="append",
+        type=header,
+        metavar="NAME=VALUE",
+        help="custom header; repeat it for several",
+    )
+    adding.add_argument(
+        "--timeout", type=seconds, metavar="SECONDS", help="for the whole request, 1 to 120 (10)"
+    )
+    adding.add_argument("--max-attempts", type=positive, metavar="N", help="in all, the first included (3)")
+    adding.add_argument(
+        "--schedule",
+        type=wait_list,
+        metavar="60,5m,1h",
+        help="waits before each further attempt (the configuration's)",
+    )
+    adding.add_argument("--description", metavar="TEXT")
+    adding.add_argument("--secret", metavar="whsec_…", help="instead of a generated one")
+
+    showing = _one(verbs, "show", "webhooks:show", "one webhook and its figures")
+    showing.add_argument(
+        "--reveal", action="store_true", help="show its secret and the values of its headers"
+    )
+
+    setting = _one(verbs, "set", "webhooks:set_options", "change a webhook", epilog=_SETTABLE)
+    setting.add_argument("options", nargs="+", metavar="KEY=VALUE")
+
+    _one(verbs, "enable", "webhooks:enable", "owe it new events again")
+    disabling = _one(
+        verbs, "disable", "webhooks:disable", "owe it nothing: its pending deliveries are cancelled"
+    )
+    yes(disabling)
+    _one(verbs, "pause", "webhooks:pause", "stop sending, keep its deliveries waiting")
+    _one(verbs, "resume", "webhooks:resume", "send what waits")
+
+    testing = _one(verbs, "test", "webhook_test:test", "send it a test event and show what came back")
+    testing.add_argument(
+        "--wait", type=seconds, default=30.0, metavar="SECONDS", help="how long to wait for it (30)"
+    )
+
+    rotating = _one(
+        verbs, "rotate-secret", "webhooks:rotate_secret", "give it a new secret, and show that once"
+    )
+    rotating.add_argument(
+        "--overlap",
+        type=seconds,
+        default=86_400.0,
+        metavar="DURATION",
+        help="how long the old one signs too (24h)",
+    )
+
+    deleting = _one(verbs, "delete", "webhooks:delete", "delete it and cancel what it is owed")
+    yes(deleting)
+
+
+def _one(
+    verbs: Commands, name: str, run: str, summary: str, *, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """A verb for one webhook."""
+    parser = verbs.add(name, run, summary, epilog=epilog)
+    parser.add_argument("id", type=positive, metavar="ID", help="the webhook's id, as listed")
+    return parser

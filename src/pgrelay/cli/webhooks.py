@@ -1,0 +1,223 @@
+"""`pgrelay webhooks`: list, show, add, set, enable, disable, pause, resume, rotate-secret, delete."""
+
+from typing import Any
+
+from pgrelay.cli.context import Context
+from pgrelay.cli.options import read_options
+from pgrelay.cli.output import Column, Output, Row
+from pgrelay.cli.status import rate, state
+from pgrelay.cli.text import count, duration, printable, relative
+from pgrelay.db import admin_webhooks
+from pgrelay.request import MASK
+
+_STATE_STYLES = {"active": "green", "paused": "yellow", "inactive": "dim"}
+
+
+async def list_webhooks(context: Context) -> int:
+    async with context.admin() as admin:
+        now = await admin.now()
+        context.out.table(
+            await admin_webhooks.webhooks(admin, context.argument("company")),
+            [
+                Column("id", right=True),
+                Column("company_id", "company"),
+                Column("name"),
+                Column("state", show=state, style=lambda row: _STATE_STYLES[state(row)]),
+                Column("url"),
+                Column("subscribed_events", "events", lambda row: ", ".join(row["subscribed_events"])),
+                Column("success_rate", "rate", lambda row: rate(row["success_rate"]), right=True),
+                Column("pending_deliveries", "pending", right=True),
+                Column("last_triggered_at", "last", lambda row: relative(row["last_triggered_at"], now)),
+            ],
+            empty="There are no webhooks. Add one: pgrelay webhooks add --help",
+        )
+    return 0
+
+
+async def show(context: Context) -> int:
+    async with context.admin() as admin:
+        row = await admin_webhooks.webhook(admin, context.argument("id"))
+        if not context.argument("reveal"):
+            row = masked(row)
+        if context.out.json:
+            context.out.value(row)
+        else:
+            _print_webhook(
+                context.out, row, context.settings.delivery.retry_schedule, relative_to=await admin.now()
+            )
+    return 0
+
+
+def masked(row: Row) -> dict[str, Any]:
+    """A webhook without its secret and the values of its headers."""
+    shown = dict(row)
+    if shown.get("secret_key"):
+        shown["secret_key"] = "whsec_" + MASK
+    if shown.get("headers"):
+        shown["headers"] = dict.fromkeys(shown["headers"], MASK)
+    return shown
+
+
+def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, relative_to: Any) -> None:
+    now = relative_to
+    schedule = row["retry_schedule"]
+    waits = ", ".join(duration(wait) for wait in (schedule if schedule is not None else usual_schedule))
+    lines = {
+        "webhook": f"{row['id']}  {row['name']}",
+        "company": row["company_id"],
+        "state": state(row),
+        "url": row["url"],
+        "events": ", ".join(row["subscribed_events"]),
+        "secret": row.get("secret_key", "not readable by this role"),
+        "old secret": f"signs too, ends {relative(row['previous_secret_expires_at'], now)}"
+        if row["previous_secret_expires_at"] and row["previous_secret_expires_at"] > now
+        else None,
+        "timeout": f"{row['timeout_seconds']} s",
+        "attempts": f"at most {row['max_retry_attempts']}, waiting {waits or 'as configured'} between them"
+        + ("" if schedule is not None else " (the configuration's schedule)"),
+        "description": row["description"],
+        "created": f"{relative(row['created_at'], now)} by {row['created_by']}",
+        "deliveries": f"{row['successful_deliveries'] or 0:,} succeeded, {row['failed_deliveries'] or 0:,} failed,"
+        f" {row['pending_deliveries'] or 0:,} pending",
+        "last attempt": relative(row["last_triggered_at"], now),
+    }
+    for name, value in lines.items():
+        if value is not None:
+            out.print(f"{out.style(name.ljust(13), 'dim')}{printable(str(value))}")
+    for name, value in (row.get("headers") or {}).items():
+        out.print(f"{out.style('header'.ljust(13), 'dim')}{printable(f'{name}: {value}')}")
+    out.say(f"\nIts deliveries: pgrelay deliveries list --webhook {row['id']}")
+
+
+async def add(context: Context) -> int:
+    given = {
+        "company_id": context.argument("company"),
+        "name": context.argument("name"),
+        "url": context.argument("url"),
+        "subscribed_events": context.argument("event"),
+        "headers": dict(context.argument("header") or []) or None,
+        "timeout_seconds": None
+        if context.argument("timeout") is None
+        else round(context.argument("timeout")),
+        "max_retry_attempts": context.argument("max_attempts"),
+        "retry_schedule": context.argument("schedule"),
+        "description": context.argument("description"),
+        "secret_key": context.argument("secret"),
+    }
+    async with context.admin() as admin:
+        new = await admin_webhooks.insert(
+            admin, {name: value for name, value in given.items() if value is not None}
+        )
+        row = await admin_webhooks.webhook(admin, new)
+        context.out.value(row)
+        context.out.print(f"Webhook {new} added: {printable(row['name'])}, {printable(row['url'])}")
+        _print_secret(context.out, row.get("secret_key"))
+        _warn_of_policy(context, row["url"])
+        context.out.say(f"Next: pgrelay webhooks test {new}")
+    return 0
+
+
+def _print_secret(out: Output, secret: str | None) -> None:
+    if secret is None:
+        return out.say("Its secret was made, but this role may not read it.")
+    out.print(f"Secret: {out.style(secret, 'bold')}")
+    out.say(
+        "Give it to the receiver now; it verifies signatures with it. It is not shown again unless asked for."
+    )
+
+
+def _warn_of_policy(context: Context, url: str) -> None:
+    from pgrelay.addresses import Policy, check_url
+
+    network = context.settings.network
+    refused = check_url(url, Policy.of(network.allowed_networks, allow_http=network.allow_http))
+    if refused is not None:
+        context.out.say(
+            f"Warning: it will not be called as the configuration stands: {printable(refused.message)}."
+        )
+
+
+async def set_options(context: Context) -> int:
+    webhook_id, (values, headers) = context.argument("id"), read_options(context.argument("options"))
+    async with context.admin() as admin:
+        async with admin.transaction():
+            if values:
+                await admin_webhooks.update(admin, webhook_id, values)
+            if headers:
+                await admin_webhooks.update_headers(admin, webhook_id, headers)
+            row = masked(await admin_webhooks.webhook(admin, webhook_id))
+        context.out.value(row)
+        context.out.print(
+            f"Webhook {webhook_id}: {', '.join([*values, *(f'header {name}' for name in headers)])} set."
+        )
+        if "url" in values:
+            _warn_of_policy(context, row["url"])
+    return 0
+
+
+async def enable(context: Context) -> int:
+    return await _set(context, {"is_active": True}, "active: new events are owed to it again")
+
+
+async def disable(context: Context) -> int:
+    await _confirm_cancelling(context, "Disable")
+    return await _set(context, {"is_active": False}, "inactive: nothing is owed to it any more")
+
+
+async def pause(context: Context) -> int:
+    return await _set(context, {"paused": True}, "paused: its deliveries are kept and wait")
+
+
+async def resume(context: Context) -> int:
+    return await _set(context, {"paused": False}, "not paused: what waited is sent now")
+
+
+async def _set(context: Context, values: dict[str, bool], consequence: str) -> int:
+    webhook_id = context.argument("id")
+    async with context.admin() as admin:
+        await admin_webhooks.update(admin, webhook_id, values)
+        context.out.value(masked(await admin_webhooks.webhook(admin, webhook_id)))
+        context.out.print(f"Webhook {webhook_id} is {consequence}.")
+    return 0
+
+
+async def _confirm_cancelling(context: Context, act: str) -> None:
+    """Ask before pending deliveries are lost; nothing is asked where there are none and nothing else is lost."""
+    webhook_id = context.argument("id")
+    async with context.admin() as admin:
+        row = await admin_webhooks.webhook(admin, webhook_id)
+    pending = row["pending_deliveries"] or 0
+    if pending or act == "Delete":
+        lost = (
+            f" {count(pending, 'pending delivery', 'pending deliveries')} will be cancelled."
+            if pending
+            else ""
+        )
+        context.out.confirm(
+            f"{act} webhook {webhook_id} ({printable(row['name'])}, company {printable(row['company_id'])})?{lost}",
+            yes=context.argument("yes"),
+        )
+
+
+async def rotate_secret(context: Context) -> int:
+    webhook_id, overlap = context.argument("id"), context.argument("overlap")
+    async with context.admin() as admin:
+        secret = await admin_webhooks.rotate_secret(admin, webhook_id, overlap)
+        context.out.value({"id": webhook_id, "secret_key": secret, "overlap_seconds": overlap})
+        _print_secret(context.out, secret)
+        if overlap:
+            context.out.say(
+                f"For {duration(overlap)} webhook-signature carries both signatures;"
+                " X-Webhook-Signature is the new secret's from now on."
+            )
+    return 0
+
+
+async def delete(context: Context) -> int:
+    await _confirm_cancelling(context, "Delete")
+    webhook_id = context.argument("id")
+    async with context.admin() as admin:
+        await admin_webhooks.delete(admin, webhook_id)
+    context.out.value({"id": webhook_id, "deleted": True})
+    context.out.print(f"Webhook {webhook_id} is deleted; what it was owed is cancelled.")
+    return 0

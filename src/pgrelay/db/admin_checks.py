@@ -1,0 +1,146 @@
+"""What `check` looks at: facts about the server, the installation and those who use it. Judged elsewhere."""
+
+import time
+from datetime import datetime
+
+from psycopg import sql
+
+from pgrelay.db.admin import Admin, Row
+
+#: What a daemon calls, and the tables it writes through functions that run with its own rights.
+_DAEMON_VERBS = [
+    *(
+        "expand",
+        "claim",
+        "pending_webhooks",
+        "record_outcomes",
+        "give_back",
+        "release_lapsed",
+        "sign_on",
+        "heartbeat",
+    ),
+    *("sign_off", "fire_deadlines", "fold_metrics", "rotate", "prune", "copy_problem"),
+]
+_DAEMON_WRITES = [
+    *("delivery_queue", "delivery_history", "delivery_attempts", "metric_deltas", "daemons", "feed_windows"),
+]
+
+#: Sequences that an insert draws from, and where their numbers are.
+_SEQUENCES = """
+select sequence, coalesce(pg_sequence_last_value(sequence::regclass), 0) as last_value, highest from (
+    select 'pgrelay.outbox_id_seq' as sequence, (select max(id) from pgrelay.outbox) as highest
+    union all select 'pgrelay.delivery_queue_id_seq', greatest((select max(id) from pgrelay.delivery_queue),
+                                                               (select max(id) from pgrelay.delivery_history))
+    union all select 'pgrelay.webhook_configurations_id_seq', (select max(id) from pgrelay.webhook_configurations)
+    union all select 'pgrelay.sources_id_seq', (select max(id) from pgrelay.sources)) as s
+where highest > coalesce(pg_sequence_last_value(sequence::regclass), 0)
+"""
+
+
+async def server(admin: Admin) -> Row:
+    """Which server, which encoding, standby or not, and whether captures may notify."""
+    row = await admin.one(
+        "select current_setting('server_version') as version,"
+        " current_setting('server_version_num')::integer as version_num,"
+        " current_setting('server_encoding') as encoding, pg_is_in_recovery() as standby,"
+        " current_setting('max_prepared_transactions')::integer as max_prepared_transactions,"
+        " pg_notification_queue_usage() as notification_queue_usage"
+    )
+    return row or {}
+
+
+async def clock_difference(admin: Admin, tries: int = 3) -> float:
+    """Seconds by which this machine's clock is ahead of the database's, taken in the middle of the quickest answer."""
+    best: tuple[float, float] | None = None
+    for _ in range(tries):
+        before, started = time.time(), time.monotonic()
+        theirs: datetime = await admin.now()
+        took = time.monotonic() - started
+        if best is None or took < best[0]:
+            best = took, before + took / 2 - theirs.timestamp()
+    return best[1] if best else 0.0
+
+
+async def missing_for_daemon(admin: Admin) -> list[str]:
+    """Functions and tables that this role may not use as a daemon must."""
+    rows = await admin.rows(
+        "select 'pgrelay.' || p.proname || '()' as what from pg_proc p"
+        " where p.pronamespace = 'pgrelay'::regnamespace and p.proname = any (%s)"
+        " and not has_function_privilege(p.oid, 'execute')"
+        " union select 'pgrelay.' || c.relname from pg_class c where c.relnamespace = 'pgrelay'::regnamespace"
+        " and c.relname = any (%s)"
+        " and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert'))"
+        " order by what",
+        _DAEMON_VERBS,
+        _DAEMON_WRITES,
+    )
+    return [row["what"] for row in rows]
+
+
+async def may_apply(admin: Admin, tables: list[str]) -> Row:
+    """Whether this role could apply: CREATE on the schema, watch(), and TRIGGER on these tables (those it lacks)."""
+    row = await admin.one(
+        "select has_schema_privilege('pgrelay', 'create') as create_schema,"
+        " has_function_privilege('pgrelay.watch(jsonb, text)', 'execute') as watch,"
+        " (select nspowner::regrole::text from pg_namespace where nspname = 'pgrelay') as owner,"
+        " array(select format('%%I.%%I', n.nspname, c.relname)"
+        "       from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        "       where format('%%I.%%I', n.nspname, c.relname) = any (%s)"
+        "       and not has_table_privilege(c.oid, 'trigger')) as no_trigger",
+        tables,
+    )
+    return row or {}
+
+
+async def missing_roles(admin: Admin) -> list[str]:
+    """Group roles that do not exist in the cluster."""
+    rows = await admin.rows(
+        "select r from unnest(array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader']) as r"
+        " where not exists (select from pg_roles where rolname = r)"
+    )
+    return [row["r"] for row in rows]
+
+
+async def lagging_sequences(admin: Admin) -> list[Row]:
+    """Sequences that would give a number that is taken."""
+    return await admin.rows(_SEQUENCES)
+
+
+async def long_transactions(admin: Admin, longer_than: float) -> list[Row]:
+    """What has held the xmin horizon of this database for longer than so many seconds, as far as this role may see."""
+    return await admin.rows(
+        "select format('pid %%s (%%s, %%s, %%s)', pid, coalesce(usename::text, 'replication'),"
+        " coalesce(nullif(application_name, ''), 'no name'), state) as who,"
+        " extract(epoch from clock_timestamp() - xact_start)::float8 as seconds"
+        " from pg_stat_activity where (datname = current_database() or datname is null) and backend_xmin is not null"
+        " and pid <> pg_backend_pid() and xact_start < clock_timestamp() - %(longer)s * interval '1 second'"
+        " union all select format('prepared transaction %%s of %%s', gid, owner),"
+        " extract(epoch from clock_timestamp() - prepared)::float8"
+        " from pg_prepared_xacts where database = current_database()"
+        " and prepared < clock_timestamp() - %(longer)s * interval '1 second' order by seconds desc limit 5",
+        longer=longer_than,
+    )
+
+
+async def urls(admin: Admin) -> list[Row]:
+    """Id, name and URL of active webhooks."""
+    return await admin.rows(
+        "select id, name, url from pgrelay.webhook_configurations where is_active order by id"
+    )
+
+
+async def notification_arrives(admin: Admin, wait: float) -> bool:
+    """Whether a notification to this very connection comes back within so many seconds."""
+    connection = admin.connection
+    with admin.translated():
+        # both in the one session: a pooler that gives each statement another one is what is looked for
+        channel = f"pgrelay_check_{connection.info.backend_pid}"
+        await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+        try:
+            await connection.execute("select pg_notify(%s, '')", (channel,))
+            async for note in connection.notifies(timeout=wait, stop_after=1):
+                return note.channel == channel
+            return False
+        finally:
+            if not connection.closed:
+                await connection.execute(sql.SQL("unlisten {}").format(sql.Identifier(channel)))

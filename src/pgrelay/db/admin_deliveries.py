@@ -1,0 +1,115 @@
+"""Deliveries as rows: listing, explaining, and doing the same verb to many of them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from pgrelay.db.admin import Admin, Row
+from pgrelay.errors import Refused
+
+_BATCH = 500
+
+# Parameters that are null are folded away when the statement is planned, so that indexes serve what is left.
+_WHERE = """
+where (%(webhook)s::bigint is null or d.webhook_id = %(webhook)s)
+    and (%(status)s::text is null or d.status = %(status)s)
+    and (%(since)s::timestamptz is null or d.created_at >= %(since)s)
+    and (%(resource)s::text is null or o.resource_id = %(resource)s)
+    and (%(event)s::text is null or %(event)s = any (pgrelay.event_patterns(o.event_type)))
+"""
+
+
+class Filters(NamedTuple):
+    """Which deliveries: all that match every filter given."""
+
+    webhook: int | None = None
+    status: str | None = None
+    #: An event type, or a pattern such as callback.*
+    event: str | None = None
+    resource: str | None = None
+    since: datetime | None = None
+
+
+async def deliveries(admin: Admin, filters: Filters, limit: int) -> list[Row]:
+    """The newest that match."""
+    return await admin.rows(
+        "select d.*, w.name as webhook_name, o.event_type, o.resource_id, o.company_id, o.idempotency_key"
+        " from pgrelay.deliveries d left join pgrelay.outbox o on o.id = d.event_id"
+        " left join pgrelay.webhook_configurations w on w.id = d.webhook_id"
+        f" {_WHERE} order by d.id desc limit %(limit)s",
+        limit=limit,
+        **filters._asdict(),
+    )
+
+
+async def matching(admin: Admin, filters: Filters) -> list[int]:
+    """The ids of all that match, by id."""
+    rows = await admin.rows(
+        "select d.id from pgrelay.deliveries d left join pgrelay.outbox o on o.id = d.event_id"
+        f" {_WHERE} order by d.id",
+        **filters._asdict(),
+    )
+    return [row["id"] for row in rows]
+
+
+async def story(admin: Admin, delivery_id: int) -> Row:
+    """One delivery with its event, its webhook and all its attempts. Refused if there is none."""
+    found = await admin.one("select * from pgrelay.deliveries where id = %s", delivery_id)
+    if found is None:
+        raise Refused(f"there is no delivery {delivery_id}", "See pgrelay deliveries list")
+    found["event"] = await admin.one(
+        "select id, event_type, source, resource_id, company_id, idempotency_key, occurred_at, body"
+        " from pgrelay.outbox where id = %s",
+        found["event_id"],
+    )
+    found["webhook"] = await admin.one(
+        "select id, company_id, name, url, is_active, paused, timeout_seconds, max_retry_attempts"
+        " from pgrelay.webhook_configurations where id = %s",
+        found["webhook_id"],
+    )
+    found["attempts_made"] = await admin.rows(
+        "select id, attempt, started_at, duration_ms, status_code, error_kind, error_message, request_headers,"
+        " response_headers, response_body, daemon, late from pgrelay.delivery_attempts where delivery_id = %s"
+        " order by started_at, id",
+        delivery_id,
+    )
+    return found
+
+
+async def retry(admin: Admin, ids: Sequence[int]) -> list[Row]:
+    """Give each another round of attempts: id, done and (if not) message of each."""
+    return await _each(admin, "pgrelay.retry_delivery", ids)
+
+
+async def cancel(admin: Admin, ids: Sequence[int]) -> list[Row]:
+    """Stop owing each: id, done and (if not) message of each."""
+    return await _each(admin, "pgrelay.cancel_delivery", ids)
+
+
+async def _each(admin: Admin, verb: str, ids: Sequence[int]) -> list[Row]:
+    query = f"select i as id, {verb}(i) as done, null as message from unnest(%s::bigint[]) as i"
+    found: list[Row] = []
+    for start in range(0, len(ids), _BATCH):
+        batch = list(ids[start : start + _BATCH])
+        try:
+            found += await admin.rows(query, batch)
+        except Refused:
+            # one of them is impossible, which undid the whole statement: each by itself
+            for delivery_id in batch:
+                try:
+                    found += await admin.rows(query, [delivery_id])
+                except Refused as error:
+                    found.append({"id": delivery_id, "done": False, "message": error.message})
+    await _explain(admin, [row for row in found if not row["done"] and row["message"] is None])
+    return found
+
+
+async def _explain(admin: Admin, rows: Sequence[Row]) -> None:
+    """Say in which state the deliveries are that a verb could do nothing with."""
+    if not rows:
+        return
+    ids = [row["id"] for row in rows]
+    known = await admin.rows("select id, status from pgrelay.deliveries where id = any (%s)", ids)
+    states = {row["id"]: row["status"] for row in known}
+    for row in rows:
+        row["message"] = f"it is {states[row['id']]}" if row["id"] in states else "there is no such delivery"
