@@ -30,6 +30,7 @@
 \ir delivery/retry_delivery.sql
 \ir delivery/replay.sql
 \ir webhook/check_webhook.sql
+\ir webhook/subscribe_webhook.sql
 \ir webhook/set_active.sql
 \ir webhook/rotate_secret.sql
 \ir webhook/test_webhook.sql
@@ -39,6 +40,7 @@
 \ir upkeep/fire_deadlines.sql
 \ir upkeep/cancel_orphans.sql
 \ir upkeep/fold_metrics.sql
+\ir upkeep/rotate.sql
 \ir upkeep/prune.sql
 \ir upkeep/adopt.sql
 

@@ -37,7 +37,7 @@ returns boolean language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- After a failure in a capture function: whether it is worth another try, because plans were discarded that did not fit.
 --
--- A session that captured a row before ALTER COLUMN … TYPE keeps plans for the old type, and PL/pgSQL refuses the new one
+-- A session that captured a row before ALTER COLUMN ... TYPE keeps plans for the old type, and PL/pgSQL refuses the new one
 -- (42804) as long as the session lives.
 begin
     if p_sqlstate <> '42804' then return false; end if;

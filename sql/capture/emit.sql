@@ -2,7 +2,7 @@ create or replace function pgrelay.emit(
     p_event_type text, p_data json, p_company_id text, p_resource_id text default null, p_source text default null)
 returns bigint language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC'
 as $$
--- An event that the application makes itself, in its own transaction: select pgrelay.emit('order.paid', '{"order": {…}}', '42').
+-- An event that the application makes itself, in its own transaction: select pgrelay.emit('order.paid', '{"order": {...}}', '42').
 --
 -- Returns the event's id, or null when nobody subscribes. The body has the form of captured ones, with p_data as data.
 declare

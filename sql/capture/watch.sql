@@ -137,5 +137,5 @@ begin
 end
 $$;
 comment on function pgrelay.watch(jsonb, text) is
-    'Watches a table: pgrelay.watch(''{"name": …, "table": …, "tenant": …, "events": […]}''). Same keys as in the configuration file.';
+    'Watches a table: pgrelay.watch(''{"name": ..., "table": ..., "tenant": ..., "events": [...]}''). Same keys as in the configuration file.';
 revoke execute on function pgrelay.watch(jsonb, text) from public;

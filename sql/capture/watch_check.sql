@@ -217,7 +217,7 @@ begin
             perform pgrelay.compile_error(v_name, 'tenant', sqlerrm, 'Name the tenant column, or use tenant: {value: main} for a table without tenants.');
         end;
     elsif coalesce(v_tenant ->> 'value', v_tenant ->> 'sql', '') = '' or v_tenant ?& array['value', 'sql'] then
-        perform pgrelay.compile_error(v_name, 'tenant', case when v_tenant is null then 'missing' else 'it is a column, {sql: …} or {value: …}' end,
+        perform pgrelay.compile_error(v_name, 'tenant', case when v_tenant is null then 'missing' else 'it is a column, {sql: ...} or {value: ...}' end,
             'Name the tenant column (tenant: company_id), or tenant: {value: main} for a table without tenants.');
     else
         perform pgrelay.watch_keys(v_name, 'tenant', v_tenant, array['sql', 'value']);

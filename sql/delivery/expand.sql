@@ -82,11 +82,12 @@ begin
         from pgrelay.outbox o where not v_paged and o.xid = any (v_late)
         union all
         (select page.* from (
-            -- a transaction that was open for an hour has few events among an hour's ids: by its own xid
+            -- A transaction that was open for an hour has few events among an hour's ids: by its own xid. Compared as rows,
+            -- because the index on id alone, which reads the whole hour, would serve anything else as well.
             select o.* from unnest(v_late) as late (xid) cross join lateral (
                 select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
-                from pgrelay.outbox o where v_paged and o.xid = late.xid and o.id > v_after and o.id <= v_dense
-                order by o.id limit p_limit) as o
+                from pgrelay.outbox o where v_paged and (o.xid, o.id) > (late.xid, v_after) and (o.xid, o.id) <= (late.xid, v_dense)
+                order by o.xid, o.id limit p_limit) as o
             union all
             -- ids drawn since the window opened are nearly all of it; no condition here that the index on xid could serve
             (select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
@@ -98,7 +99,7 @@ begin
         select ev.*, w.id as webhook, w.version, w.paused,
                row_number() over (partition by w.id order by ev.id) as place
         from ev cross join lateral (
-            select s.webhook_id as id from pgrelay.subscriptions s
+            select distinct s.webhook_id as id from pgrelay.subscriptions s
             where ev.only_webhook is null and s.company_id = ev.company_id
                 and s.pattern = any (pgrelay.event_patterns(ev.event_type)) and s.since <= ev.occurred_at
             union all

@@ -202,7 +202,7 @@ create table pgrelay.webhook_configurations (
     constraint previous_secret_has_an_end check ((previous_secret_key is null) = (previous_secret_expires_at is null))
 );
 comment on table pgrelay.webhook_configurations is
-    'Webhooks. Only company_id, name, url and subscribed_events are needed: insert into pgrelay.webhook_configurations (…) values (…).';
+    'Webhooks. Only company_id, name, url and subscribed_events are needed: insert into pgrelay.webhook_configurations (...) values (...).';
 comment on column pgrelay.webhook_configurations.company_id is 'The tenant. A webhook gets its own tenant''s events only.';
 comment on column pgrelay.webhook_configurations.subscribed_events is 'Event types, or callback.* for all below, or * for all.';
 comment on column pgrelay.webhook_configurations.secret_key is 'whsec_ and base64 of 24 to 64 bytes; generated when not given.';

@@ -6,7 +6,7 @@ select case
     when p_url is null or p_url = '' then 'it is empty'
     when length(p_url) > 2048 then 'it is longer than 2048 characters'
     when p_url ~ '[\x01-\x20\x7f]' then 'it contains a space or a control character'
-    when p_url ~ '[^!-~]' then 'it contains characters outside ASCII; write the host as xn--…, percent-encode the rest'
+    when p_url ~ '[^!-~]' then 'it contains characters outside ASCII; write the host as xn--..., percent-encode the rest'
     when p_url ~ '\\' then 'it contains a backslash'
     when p_url !~* '^https?://' then 'it must start with https:// (or http:// where the configuration allows it)'
     when p_url ~* '^https?://[^/?#]*@' then 'it contains credentials; put them into headers instead'
@@ -26,7 +26,7 @@ as $$
 -- ours. Values are never part of the answer.
 select case
     when p_headers is null then null
-    when jsonb_typeof(p_headers) <> 'object' then 'headers must be a JSON object: {"Authorization": "Bearer …"}'
+    when jsonb_typeof(p_headers) <> 'object' then 'headers must be a JSON object: {"Authorization": "Bearer ..."}'
     else (select problem from (
         select key, case
             when key !~ '^[A-Za-z0-9!#$%&''*+.^_`|~-]+$' then format('%s is not an HTTP header name', to_json(key))
@@ -75,7 +75,7 @@ $$;
 comment on function pgrelay.refuse_webhook(text, text, text) is 'Raises a check violation with a hint.';
 
 create or replace function pgrelay.check_webhook()
-returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 -- Before a webhook is written: fill in what was left out, refuse what could not work, count the version.
 declare
@@ -123,50 +123,5 @@ end
 $$;
 comment on function pgrelay.check_webhook() is 'Fills in, checks and versions a webhook before it is written.';
 
-create or replace function pgrelay.pattern_covers(p_wider text, p_pattern text)
-returns boolean language sql immutable set search_path = pg_catalog, pg_temp
-as $$
--- Whether every event type that matches p_pattern matches p_wider too.
-select p_wider in ('*', p_pattern) or right(p_wider, 2) = '.*' and starts_with(p_pattern, left(p_wider, -1))
-$$;
-comment on function pgrelay.pattern_covers(text, text) is 'Whether a subscription pattern takes in all of another.';
-
-create or replace function pgrelay.subscribe_webhook()
-returns trigger language plpgsql set search_path = pg_catalog, pg_temp
-as $$
--- After a webhook was written: keep its subscriptions, cancel what an inactive or deleted one is still owed, wake the daemon.
---
--- A pattern that another of the same webhook covers is left out, so that an event matches one row at most. One that takes
--- the place of a wider or narrower one keeps its date: what was captured under that, and is not expanded yet, stays owed.
-declare
-    v_patterns text[];
-begin
-    if tg_op = 'DELETE' or not new.is_active then
-        delete from pgrelay.subscriptions where webhook_id = old.id;
-        perform pgrelay.finish_pending(array(select id from pgrelay.delivery_queue where webhook_id = old.id and status = 'pending'),
-            'cancelled', case tg_op when 'DELETE' then 'the webhook was deleted' else 'the webhook was made inactive' end);
-        return null;
-    end if;
-    v_patterns := array(select distinct e from unnest(new.subscribed_events) as e
-        where not exists (select from unnest(new.subscribed_events) as wider where wider <> e and pgrelay.pattern_covers(wider, e)));
-    insert into pgrelay.subscriptions (company_id, pattern, webhook_id, since)
-    select new.company_id, e, new.id, coalesce(
-        (select min(s.since) from pgrelay.subscriptions s where s.webhook_id = new.id and s.company_id = new.company_id
-            and (pgrelay.pattern_covers(s.pattern, e) or pgrelay.pattern_covers(e, s.pattern))), clock_timestamp())
-    from unnest(v_patterns) as e
-    on conflict do nothing;
-    delete from pgrelay.subscriptions s where s.webhook_id = new.id and (s.company_id <> new.company_id or not s.pattern = any (v_patterns));
-    if tg_op = 'UPDATE' then perform pgrelay.ring_bell(); end if;
-    return null;
-end
-$$;
-comment on function pgrelay.subscribe_webhook() is 'Keeps subscriptions in step with a webhook, and cancels what an inactive one is owed.';
-
--- As the schema's owner: whoever may write webhooks need not own the queue.
-alter function pgrelay.subscribe_webhook() security definer;
-alter function pgrelay.check_webhook() security definer;
-
 create or replace trigger check_webhook before insert or update on pgrelay.webhook_configurations
     for each row execute function pgrelay.check_webhook();
-create or replace trigger subscribe_webhook after insert or delete or update on pgrelay.webhook_configurations
-    for each row execute function pgrelay.subscribe_webhook();

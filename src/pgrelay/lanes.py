@@ -1,7 +1,10 @@
 """The daemon's picture of each webhook: what is claimed for it, what runs, and what may still wait in the database.
 
-No I/O. A lane is a hint about the queue, corrected by every look at it: forgetting a lane loses nothing. Moments named
-`due` are epoch seconds of the database, all others monotonic seconds.
+No I/O. A lane is a hint about the queue, corrected by every look at it: forgetting a lane loses nothing. Moments
+named `due` are epoch seconds of the database, all others monotonic seconds.
+
+How many deliveries are held in all is bounded (`capacity`). Beyond it there is a reserve for lanes that hold only a
+few, so that some webhooks whose requests take for ever cannot keep the others out.
 """
 
 import heapq
@@ -11,6 +14,9 @@ from dataclasses import dataclass, field
 
 from pgrelay.delivery import Claim, Webhook
 from pgrelay.request import RequestBuilder
+
+#: What a webhook may always have: this many deliveries held, or requests under way, out of the reserve.
+A_FEW = 4
 
 
 @dataclass(slots=True)
@@ -38,11 +44,13 @@ class Lane:
 class Lanes:
     """All lanes, the moments at which one has something due, and how much of each may be claimed."""
 
-    def __init__(self, prefetch: int) -> None:
+    def __init__(self, *, prefetch: int, capacity: int, reserve: int) -> None:
         self._lanes: dict[int, Lane] = {}
         self._due: list[tuple[float, int]] = []
         #: Leased at most per webhook: what may run at once, and as much again, so that no slot waits for a claim.
         self.prefetch = prefetch
+        self.capacity = capacity
+        self.reserve = reserve
         self.backlogged: set[int] = set()
 
     def __iter__(self) -> Iterator[Lane]:
@@ -54,6 +62,12 @@ class Lanes:
         if lane is None:
             lane = self._lanes[webhook_id] = Lane(webhook_id)
         return lane
+
+    def find(self, webhook_id: int) -> Lane | None:
+        """The lane of a webhook, if there is one."""
+        return self._lanes.get(webhook_id)
+
+    # What is due in the queue ------------------------------------------------------------------------------------
 
     def has_backlog(self, webhook_id: int, due: float | None = None) -> None:
         """Something of this webhook is due in the queue; at `due`, which may lie below the floor."""
@@ -76,36 +90,47 @@ class Lanes:
         while self._due and self._due[0][0] <= now:
             self.has_backlog(heapq.heappop(self._due)[1])
 
-    def free(self) -> dict[int, int]:
-        """What may be leased as it arrives, for webhooks where that is not the whole prefetch.
+    # What may be claimed -----------------------------------------------------------------------------------------
 
-        None where older deliveries wait: they go first.
+    def room(self, held: int) -> int:
+        """How many more may be held in all, when `held` are; negative once the reserve is being used."""
+        return self.capacity - held
+
+    def free(self, room: int) -> tuple[int, dict[int, int], int]:
+        """What may be leased as it arrives: (in all, by webhook, of webhooks that are not named).
+
+        None where older deliveries wait: they go first. Without room, a few of each out of the reserve.
         """
-        return {
-            lane.webhook_id: 0 if lane.backlog else max(0, self.prefetch - lane.held)
+        most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
+        by_webhook = {
+            lane.webhook_id: 0 if lane.backlog else max(0, most - lane.held)
             for lane in self._lanes.values()
             if lane.backlog or lane.held
         }
+        return (room if room > 0 else max(0, room + self.reserve)), by_webhook, most
 
-    def wanted(self, room: int) -> list[tuple[int, int, float]]:
-        """What to claim of the backlog: (webhook id, how many, floor), `room` in all, shared fairly.
+    def wanted(self, room: int, batch: int) -> list[tuple[int, int, float]]:
+        """What to claim of the backlog: (webhook id, how many, floor), `batch` in all at most, shared fairly.
 
-        A lane asks again only when half of what it may hold is gone: fewer, larger claims.
+        A lane asks again only when half of what it may hold is gone: fewer, larger claims. Who holds least comes
+        first, and once there is no room, those who hold next to nothing alone.
         """
-        hungry = [
-            (lane, self.prefetch - lane.held)
-            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged)
-            if lane.held * 2 <= self.prefetch
-        ]
-        if not hungry or room <= 0:
+        left = min(batch, room if room > 0 else room + self.reserve)
+        if not self.backlogged or left <= 0:
             return []
-        hungry.sort(key=lambda item: item[0].held)
+        most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
+        hungry = [
+            lane
+            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged)
+            if lane.held * 2 <= self.prefetch and lane.held < most
+        ]
+        hungry.sort(key=lambda lane: lane.held)
         wanted = []
-        for position, (lane, places) in enumerate(hungry):
-            share = min(places, max(1, room // (len(hungry) - position)))
+        for position, lane in enumerate(hungry):
+            share = min(most - lane.held, max(1, left // (len(hungry) - position)))
             wanted.append((lane.webhook_id, share, lane.floor))
-            room -= share
-            if room <= 0:
+            left -= share
+            if left <= 0:
                 break
         return wanted
 
@@ -126,5 +151,6 @@ class Lanes:
 
     def forget_idle(self) -> None:
         """Drop lanes that hold nothing, so that memory follows what is alive."""
-        for webhook_id in [lane.webhook_id for lane in self._lanes.values() if not lane.held and not lane.backlog]:
+        idle = [lane.webhook_id for lane in self._lanes.values() if not lane.held and not lane.backlog]
+        for webhook_id in idle:
             del self._lanes[webhook_id]

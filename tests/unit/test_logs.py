@@ -220,10 +220,14 @@ def test_console_lines_are_for_people_and_json_for_programs():
     assert "\x1b" not in on_console(STARTED)
 
 
-def test_a_name_that_a_tenant_chose_cannot_steer_the_terminal_nor_forge_a_line():
-    shown = on_console(Leak(text="a\x1b[2Jb\r\nc\x9bd\u2028e"))
-    assert shown.count("\n") == 1
-    assert shown.removesuffix("\n").isprintable()
+@pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\nb", "a\r\nb\x9bd\u2028e", "\x00"])
+def test_what_a_tenant_or_a_library_wrote_cannot_steer_the_terminal_nor_forge_a_line(text):
+    stream = io.StringIO()
+    configure("info", "console", stream)
+    logging.getLogger(text).warning("%s", text)
+    for line in (stream.getvalue(), on_console(Leak(text=text)), on_console(Leak(nested=[text]))):
+        assert line.count("\n") == 1
+        assert line.removesuffix("\n").isprintable()
 
 
 def open_terminal() -> tuple[int, TextIO]:

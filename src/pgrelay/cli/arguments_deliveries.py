@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pgrelay.cli.parser import Commands, header, moment, positive, seconds, yes
+from pgrelay.cli.parser import Commands, header, moment, port, positive, seconds, status_code, yes
 
 STATUSES = ["pending", "in_flight", "succeeded", "failed", "cancelled", "expired"]
 _TIME = "TIME"
@@ -92,7 +92,7 @@ def add_receiving(commands: Commands) -> None:
         epilog="  pgrelay listen --port 8080 --forward-to http://localhost:3000/hooks\n",
     )
     listen.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    listen.add_argument("--port", type=int, default=0, metavar="N", help="port to listen on (any free one)")
+    listen.add_argument("--port", type=port, default=0, metavar="N", help="port to listen on (any free one)")
     secret = listen.add_mutually_exclusive_group()
     secret.add_argument("--secret", metavar="whsec_…", help="what the webhook signs with (a new one is made)")
     secret.add_argument("--webhook", type=positive, metavar="ID", help="take the secret of this webhook")
@@ -103,7 +103,12 @@ def add_receiving(commands: Commands) -> None:
         default="lines",
         help="a line a request, all of it as JSON, or nothing",
     )
-    listen.add_argument("--status", type=int, default=200, metavar="CODE", help="what to answer (200)")
+    listen.add_argument(
+        "--status",
+        type=status_code,
+        metavar="CODE",
+        help="what to answer (200; 401 to what is not genuine)",
+    )
 
     verify = commands.add(
         "verify",

@@ -72,7 +72,7 @@ def of_server(server: Row, role: str, database: str) -> list[Finding]:
     usage = server["notification_queue_usage"]
     if usage > 0.1:
         level = Level.ERROR if usage > 0.5 else Level.WARNING
-        mend = "A session that listens holds a transaction open; once the queue is full, COMMIT fails. See pg_stat_activity"
+        mend = "A session that listens holds a transaction open; when it is full, COMMIT fails. See pg_stat_activity."
         found.append(
             Finding(level, "notifications", f"the server's notification queue is {usage:.0%} full", mend)
         )

@@ -86,6 +86,14 @@ class Output:
         else:
             self._write(self.out, as_json(value))
 
+    def line(self, value: object) -> None:
+        """One object of a stream, as JSON on a line of its own."""
+        self._write(self.out, as_json(value))
+
+    def flush(self) -> None:
+        """Show what was printed so far, to a pipe too."""
+        self.out.flush()
+
     def style(self, text: str, style: str) -> str:
         """`text` in a colour, where there are colours. `style` may be empty, or several words."""
         codes = ";".join(_STYLES[word] for word in style.split())

@@ -121,6 +121,22 @@ def _before(text: str, one: str, other: str) -> bool:
     return one in text and (other not in text or text.index(one) < text.index(other))
 
 
+def port(text: str) -> int:
+    """A TCP port, 0 for any free one."""
+    return _within(text, 0, 65_535, "port")
+
+
+def status_code(text: str) -> int:
+    """The status of an HTTP answer."""
+    return _within(text, 200, 599, "status code")
+
+
+def _within(text: str, least: int, most: int, what: str) -> int:
+    if not text.isascii() or not text.isdigit() or not least <= int(text[:9]) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}, {least} to {most}")
+    return int(text[:9])
+
+
 def positive(text: str) -> int:
     """A whole number from 1."""
     if not text.isascii() or not text.isdigit() or int(text[:18]) == 0:

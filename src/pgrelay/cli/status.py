@@ -19,7 +19,7 @@ async def status(context: Context) -> int:
     async with context.admin() as admin:
         await _page(admin, context.out)
         while every is not None:
-            context.out.out.flush()
+            context.out.flush()
             await asyncio.sleep(every)
             if context.out.columns is not None:
                 context.out.print(_CLEAR)

@@ -151,7 +151,7 @@ class Transport:
 
     def _prepare(self, seconds: float) -> aiohttp.ClientTimeout:
         # aiohttp takes 0 for "no limit", and rounds what is above ceil_threshold up to whole seconds.
-        total = seconds
+        total = max(seconds, 0.001)
         timeout = aiohttp.ClientTimeout(
             total=total, connect=total * CONNECT_SHARE, ceil_threshold=total + 1.0
         )

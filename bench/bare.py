@@ -1,0 +1,103 @@
+"""A loop that does nothing but post: the yardstick for the daemon. `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT`.
+
+CLIENT is `raw` (an aiohttp session) or `transport` (pgrelay's own). Posts the bodies of the newest events in the database,
+read beforehand, each signed and with the headers that the daemon would send. Prints {"rate": …, "processor": …}: requests
+per second, and seconds of processor time per request, from the first request to the last answer.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+import psycopg
+from world import SECRET
+
+import pgrelay
+from pgrelay.addresses import Policy
+from pgrelay.config.settings import DeliverySettings
+from pgrelay.delivery import Claim, Request, Response, Webhook
+from pgrelay.request import RequestBuilder
+from pgrelay.transport import Transport
+
+Send = Callable[[Request], Awaitable[int]]
+
+
+async def post_all(claims: list[Claim], url: str, concurrency: int, send: Send) -> dict[str, float]:
+    """Post each once, `concurrency` at a time; how fast, and at what cost."""
+    builder = RequestBuilder(
+        Webhook(1, 1, "1", "bare", url, SECRET, None, None), DeliverySettings().user_agent or f"pgrelay/{pgrelay.__version__}"
+    )
+    waiting = iter(claims)
+
+    async def work() -> None:
+        for claim in waiting:
+            status = await send(builder.build(claim, int(time.time())))
+            if status != 200:
+                raise RuntimeError(f"the receiver answered {status}")
+
+    began, used = time.monotonic(), time.process_time()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(work())
+    return {
+        "rate": len(claims) / (time.monotonic() - began),
+        "processor": (time.process_time() - used) / len(claims),
+    }
+
+
+async def by_session(claims: list[Claim], url: str, concurrency: int) -> dict[str, float]:
+    """With an aiohttp session, as fast as one can be had."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+
+        async def send(request: Request) -> int:
+            async with session.post(
+                request.url, data=request.body, headers=request.headers, allow_redirects=False
+            ) as answer:
+                await answer.read()
+                return answer.status
+
+        return await post_all(claims, url, concurrency, send)
+
+
+async def by_transport(claims: list[Claim], url: str, concurrency: int) -> dict[str, float]:
+    """With the daemon's transport."""
+    transport = Transport(Policy.of(("127.0.0.0/8",), allow_http=True), DeliverySettings().max_response_bytes)
+    await transport.start()
+
+    async def send(request: Request) -> int:
+        answer = await transport.send(request)
+        return answer.status if isinstance(answer, Response) else 0
+
+    try:
+        return await post_all(claims, url, concurrency, send)
+    finally:
+        await transport.close()
+
+
+def main() -> None:
+    client, loop, url, concurrency, dsn, count = sys.argv[1:]
+    with psycopg.connect(dsn) as connection:
+        claims = [
+            Claim(1, 1, 1, 1, event_id, 1, event_type, key, body.encode(), 0.0)
+            for event_id, event_type, key, body in connection.execute(
+                "select id, event_type, idempotency_key, body from pgrelay.outbox order by id desc limit %s", (count,)
+            )
+        ]
+    gc.freeze()
+    work = (by_session if client == "raw" else by_transport)(claims, url, int(concurrency))
+    if loop == "uvloop":
+        import uvloop
+
+        found = uvloop.run(work)
+    else:
+        found = asyncio.run(work)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

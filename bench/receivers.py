@@ -1,0 +1,107 @@
+"""Who the requests go to: nginx for rates, our own receiver for moments. Both end with the benchmark."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+# One worker, connections kept for ever, nothing logged or written: as little of the machine as a receiver can take.
+_NGINX = """
+worker_processes 1; daemon off; pid {directory}/pid; error_log stderr crit;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; keepalive_requests 100000000; client_body_buffer_size 64k;
+  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
+  uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+  server {{ listen 127.0.0.1:{port} backlog=1024; location / {{ return 200 'ok'; }} }}
+}}
+"""
+
+
+class Arrival(NamedTuple):
+    """One request that came whole."""
+
+    path: str
+    key: str
+    #: time.monotonic_ns() at the receiver.
+    at: int
+
+    @property
+    def resource_id(self) -> int:
+        """The row it tells of: the second word of keys such as callback_17_created_1."""
+        return int(self.key.split("_")[1])
+
+
+class Recording:
+    """Our own receiver, at `url`."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def arrivals(self) -> list[Arrival]:
+        """All that came since `forget`."""
+        with urllib.request.urlopen(f"{self.url}/arrivals", timeout=30) as answer:
+            return [Arrival(*found) for found in json.load(answer)]
+
+    def forget(self) -> None:
+        """Begin anew."""
+        urllib.request.urlopen(f"{self.url}/forget", timeout=30).close()
+
+
+@contextmanager
+def recording() -> Iterator[Recording]:
+    """Run our own receiver."""
+    port = _free_port()
+    script = Path(__file__).with_name("receiver.py")
+    with subprocess.Popen([sys.executable, str(script), str(port)], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield Recording(port)
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def fast() -> Iterator[tuple[str, str]]:
+    """What it is, and its URL: nginx where it is installed, else our own receiver, which can take less."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if nginx is None:
+        with recording() as receiver:
+            yield "receiver.py", receiver.url + "/ok"
+        return
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory:
+        config = Path(directory, "nginx.conf")
+        config.write_text(_NGINX.format(directory=directory, port=port))
+        with subprocess.Popen([nginx, "-e", "stderr", "-c", str(config)]) as process:
+            try:
+                _wait_until_open(port)
+                yield "nginx", f"http://127.0.0.1:{port}/ok"
+            finally:
+                process.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_open(port: int) -> None:
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise RuntimeError(f"nothing listens on port {port}")

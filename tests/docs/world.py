@@ -1,0 +1,61 @@
+"""The installation that the examples speak of: two tenants, four webhooks, and a delivery in every state.
+
+Webhooks: 1 CRM (callback.*), 2 Billing (callback.completed) and 3 Partner (*) of company 1; 4 Harbour desk of company 2.
+Deliveries: 1, 3 and 4 succeeded; 2, to Partner, failed; 5, to Partner, waits for its second attempt; 6 is cancelled;
+7 is in flight; 8 was never tried. One change could not be captured, and one deadline is armed.
+"""
+
+import json
+
+import psycopg
+from support.queue import expand, failed, record, retried, sign_on, succeeded
+
+from docs.blocks import ROOT
+from pgrelay.config import load
+from pgrelay.delivery import ErrorKind
+
+_WEBHOOKS = """
+insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events) values
+    ('1', 'CRM', 'https://crm.example.com/hooks', '{callback.*}'),
+    ('1', 'Billing', 'https://billing.example.com/hooks', '{callback.completed}'),
+    ('1', 'Partner', 'https://partner.example.com/hooks', '{*}'),
+    ('2', 'Harbour desk', 'https://desk.example.com/hooks', '{callback.*}')
+"""
+_ROW = """
+insert into callback_requests (company_id, branch_id, service_id, customer_name, customer_phone, expires_at)
+values (%s, 1, 1, 'Ada Lovelace', '+44 20 7946 0000', %s)
+"""
+
+
+def watch_sample(db: psycopg.Connection) -> None:
+    """Watch the sample application as config.example.yaml says."""
+    settings = load(ROOT / "config.example.yaml", environ={}, credentials=None)
+    for source in settings.sources:
+        db.execute("select pgrelay.watch(%s, 'main')", [json.dumps(source.definition())])
+
+
+def furnish(db: psycopg.Connection) -> None:
+    """Make all of it, in a database with the schema pgrelay and the sample application."""
+    watch_sample(db)
+    db.execute(_WEBHOOKS)
+    db.execute(_ROW, ["1", None])
+    db.execute("update callback_requests set status = 'completed', completed_at = now() where id = 1")
+    db.execute(_ROW, ["2", None])
+    daemon = sign_on(db, "relay-1")
+    leases = {lease.delivery_id: lease for lease in expand(db, daemon).leases}
+    unavailable = {"error_kind": ErrorKind.STATUS, "error_message": "HTTP 503 Service Unavailable", "status_code": 503}
+    lost = record(
+        db,
+        daemon,
+        *(succeeded(leases[number]) for number in (1, 3, 4)),
+        failed(leases[2], **unavailable),
+        retried(leases[5], retry_in=60.0),
+        retried(leases[6], retry_in=60.0),
+    )
+    assert lost == []
+    db.execute("select pgrelay.cancel_delivery(6)")
+    db.execute(_ROW, ["1", "tomorrow"])
+    assert expand(db, daemon, room=1).backlog == {3: 1}
+    db.execute("alter table branches rename column name to title")
+    db.execute(_ROW, ["1", None])
+    db.execute("alter table branches rename column title to name")
