@@ -36,7 +36,6 @@ def run(world: World) -> list[Figure]:
         database.webhook("http://127.0.0.1:9/", company="2")
         with database.connect() as connection:
             insert_rows(connection, rows)
-        database.settle()
         figures += _pairs(database, pairs, _STATUS, "an UPDATE that fires one event, nobody subscribes", 15)
         figures += _pairs(database, pairs, _NOTES, "an UPDATE that fires none (eight rules)", 5)
         database.webhook("http://127.0.0.1:9/")
@@ -52,7 +51,6 @@ def run(world: World) -> list[Figure]:
         database.webhook("http://127.0.0.1:9/")
         with database.connect() as connection:
             insert_rows(connection, 20_000)
-        database.settle()
         figures += _pairs(database, pairs, _INSERT, "an INSERT that fires one event, with the example's two joins")
         figures += _pairs(database, pairs, _STATUS, "an UPDATE that fires one event, with the example's two joins")
     return figures
@@ -65,6 +63,7 @@ def _pairs(
     ids = count(1)
     bare: list[float] = []
     added: list[float] = []
+    database.settle()
     with database.connect(autocommit=False, prepare_threshold=0) as connection:
 
         def turn() -> float:
@@ -102,8 +101,8 @@ def _bulk(database: Database, rows: int, pairs: int) -> list[Figure]:
             began = spent(connection.info.backend_pid)
             connection.execute(statement.encode())
             used = spent(connection.info.backend_pid) - began
-            xids.append(_next_xid(observer) - before)
             connection.rollback()
+            xids.append(_next_xid(observer) - before)
             return used / rows * 1e6
 
         for _ in range(pairs):

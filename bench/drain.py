@@ -16,7 +16,7 @@ from processor import backends, spent, spent_by
 from receivers import fast
 from results import Figure, at_least, at_most, summed_up
 from traffic import insert_rows
-from world import Daemon, Database, Loop, World, wait_for
+from world import Database, Loop, World, wait_for
 
 NAME = "drain"
 CONCURRENCY = 64
@@ -44,9 +44,10 @@ def run(world: World) -> list[Figure]:
                 database.clear()
                 with database.connect() as connection:
                     insert_rows(connection, number)
+                for client in ("raw", "transport"):
+                    database.settle()
+                    turns[client].append(_bare(client, loop, url, database, number))
                 database.settle()
-                turns["raw"].append(_bare("raw", loop, url, database, number))
-                turns["transport"].append(_bare("transport", loop, url, database, number))
                 turns["events"].append(_events(database, loop, webhook_id, number))
                 database.clear()
                 turns["pending"].append(_pending(database, loop, webhook_id, number))
@@ -107,11 +108,11 @@ def _pending(database: Database, loop: Loop, webhook_id: int, number: int) -> Tu
             return _measured(database, daemon, webhook_id, number)
 
 
-def _measured(database: Database, daemon: Daemon, webhook_id: int, number: int) -> Turn:
+def _measured(database: Database, daemon: int, webhook_id: int, number: int) -> Turn:
     """Wait until everything is delivered. What happened before the first look at the clock is lost: some milliseconds."""
     with database.connect() as connection:
         servers = backends(connection)
-        ours, theirs = spent(daemon.pid), spent_by(servers)
+        ours, theirs = spent(daemon), spent_by(servers)
 
         def done() -> bool:
             row = connection.execute(
@@ -120,7 +121,7 @@ def _measured(database: Database, daemon: Daemon, webhook_id: int, number: int) 
             return row is not None and row[0] >= number
 
         wait_for(done, "the backlog to be delivered", 300, every=0.1)
-        ours, theirs = spent(daemon.pid) - ours, spent_by(servers) - theirs
+        ours, theirs = spent(daemon) - ours, spent_by(servers) - theirs
         row = connection.execute(
             "select extract(epoch from (select max(finished_at) from pgrelay.delivery_history)"
             " - (select min(started_at) from pgrelay.delivery_attempts))::float8,"

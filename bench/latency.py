@@ -25,13 +25,13 @@ def run(world: World) -> list[Figure]:
         database.webhook(receiver.url + "/ok")
         with database.connect() as connection, database.daemon() as daemon:
             write_steadily(connection, RATE, 2.0)  # connections, plans and caches are warm
-            time.sleep(1)
+            database.settle()
             receiver.forget()
             servers = backends(connection)
-            ours, theirs = spent(daemon.pid), spent_by(servers)
+            ours, theirs = spent(daemon), spent_by(servers)
             committed = write_steadily(connection, RATE, seconds)
             waits = latencies(receiver, committed)
-            cost = (spent(daemon.pid) - ours) / len(committed) * 1e6
+            cost = (spent(daemon) - ours) / len(committed) * 1e6
             cost_of_servers = (spent_by(servers) - theirs) / len(committed) * 1e6
             what = f"{RATE:.0f} events/s for {seconds:.0f} s"
             figures += spread(NAME, what, waits, p50=5, p99=30)
@@ -46,10 +46,10 @@ def run(world: World) -> list[Figure]:
             figures += spread(NAME, f"{singles} single events, all else quiet", latencies(receiver, committed))
 
             time.sleep(2)
-            ours, theirs, began = spent(daemon.pid), spent_by(servers), time.monotonic()
+            ours, theirs, began = spent(daemon), spent_by(servers), time.monotonic()
             time.sleep(watch)
             waited = time.monotonic() - began
-            ours, theirs = spent(daemon.pid) - ours, spent_by(servers) - theirs
+            ours, theirs = spent(daemon) - ours, spent_by(servers) - theirs
             figures += [
                 Figure(NAME, f"idle for {watch:.0f} s: daemon and its backends, of one core", 100 * (ours + theirs) / waited, "%", (), at_most(0.3)),
                 Figure(NAME, "    (the daemon)", 100 * ours / waited, "%"),

@@ -1,6 +1,7 @@
 """Processor time of other processes, in seconds, from Linux's /proc: what they used, whoever else used the machine."""
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,6 +34,26 @@ def backends(connection: psycopg.Connection, application_name: str = "pgrelay%")
         (application_name,),
     )
     return [row[0] for row in found]
+
+
+def wait_for_quiet(seconds: float = 20.0, busy: float = 0.1) -> None:
+    """Return once no more than this part of the machine was busy for half a second, or after so many seconds.
+
+    What others do while we measure is in every rate; called before each turn of those benchmarks that compare rates.
+    """
+    until = time.monotonic() + seconds
+    idle, total = _ticks()
+    while time.monotonic() < until:
+        time.sleep(0.5)
+        (idle_before, total_before), (idle, total) = (idle, total), _ticks()
+        if idle - idle_before >= (1 - busy) * (total - total_before):
+            return
+
+
+def _ticks() -> tuple[int, int]:
+    """Idle and in all, of all processors since the start of the machine."""
+    words = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    return int(words[3]) + int(words[4]), sum(map(int, words))
 
 
 def load() -> str:

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import time
+from typing import cast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
 _KEY = re.compile(rb"\r\nx-webhook-idempotency-key: *([^\r]*)", re.I)
@@ -27,8 +28,7 @@ class Receiver(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import psycopg
 import yaml
+from processor import wait_for_quiet
 from psycopg import sql
 
 from pgrelay.config.sample_sources import SAMPLE_SOURCES
@@ -29,14 +30,6 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 Loop = Literal["uvloop", "asyncio"]
 
 _SAMPLE = Path(sys.modules[Cluster.__module__].__file__ or "").with_name("sample.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """A running `pgrelay run`."""
-
-    pid: int
-    log: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +79,11 @@ class Database:
                     )
 
     def settle(self) -> None:
-        """Vacuum and checkpoint, so that no turn pays for what the one before it left."""
+        """Vacuum and checkpoint, so that no turn pays for what the one before it left, and wait for a quiet machine."""
         with self.connect() as connection:
             connection.execute("vacuum (analyze)")
             connection.execute("checkpoint")
+        wait_for_quiet()
 
     def clear(self) -> None:
         """Empty the tables of events and deliveries. No daemon may be running."""
@@ -101,18 +95,23 @@ class Database:
         self.settle()
 
     @contextmanager
-    def daemon(self, loop: Loop = "uvloop", config: Path | None = None) -> Iterator[Daemon]:
-        """Run a daemon, from when it says it has started until it has stopped by itself."""
+    def daemon(self, loop: Loop = "uvloop", config: Path | None = None) -> Iterator[int]:
+        """Run a daemon, from when it has registered until it has stopped in good order; its pid."""
         log = self.directory / f"{self.name}.log"
         path = self.directory / f"{self.name}.yaml" if config is None else config
         words = ["run", *(["--no-uvloop"] if loop == "asyncio" else [])]
-        with log.open("w") as stream:
+        with log.open("w") as stream, self.connect() as connection:
             process = subprocess.Popen(pgrelay(path, *words), stdout=stream, stderr=stream)
+
+            def registered() -> bool:
+                found = connection.execute("select from pgrelay.daemons where pid = %s", (process.pid,)).rowcount
+                return found == 1 or process.poll() is not None
+
             try:
-                wait_for(lambda: _has_started(log) or process.poll() is not None, "the daemon to start", 15)
+                wait_for(registered, "the daemon to start", 15)
                 if process.poll() is not None:
                     raise RuntimeError(f"the daemon did not start:\n{log.read_text()}")
-                yield Daemon(process.pid, log)
+                yield process.pid
             finally:
                 process.send_signal(signal.SIGTERM)
                 try:
@@ -141,7 +140,9 @@ class World:
                 connection.execute(_SAMPLE.read_bytes())
             path = database.config(sample_sources() if sources is None else sources)
             for command in ("migrate", "apply"):
-                subprocess.run(pgrelay(path, command), check=True, stdout=subprocess.DEVNULL)
+                done = subprocess.run(pgrelay(path, command), capture_output=True, text=True, check=False)
+                if done.returncode:
+                    raise RuntimeError(f"pgrelay {command} failed:\n{done.stderr}")
             yield database
         finally:
             with psycopg.connect(self.cluster.dsn(), autocommit=True) as connection:
@@ -188,10 +189,3 @@ def wait_for(happened: Callable[[], bool], what: str, seconds: float, every: flo
             raise RuntimeError(f"waited {seconds:.0f} s for {what} in vain")
         time.sleep(every)
 
-
-def _has_started(log: Path) -> bool:
-    return any(
-        json.loads(line).get("event") == "daemon_started"
-        for line in log.read_text().splitlines()
-        if line.startswith("{") and line.endswith("}")
-    )

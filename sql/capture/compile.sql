@@ -138,11 +138,12 @@ end
 $$;
 comment on function pgrelay.compile_condition(regclass, jsonb, text) is 'A rule''s condition for one operation, in SQL.';
 
-create or replace function pgrelay.compile_deadline(p_table regclass, p_definition jsonb, p_rule jsonb, p_moment text default null)
+create or replace function pgrelay.compile_deadline(
+    p_table regclass, p_definition jsonb, p_rule jsonb, p_record text default 'new', p_moment text default null)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
--- The deadline column of new as timestamptz: columns without a zone are read in the source's timezone. With p_moment the
--- other way round: that timestamptz as the column holds it.
+-- The deadline column of p_record as timestamptz: columns without a zone are read in the source's timezone. With p_moment
+-- the other way round: that timestamptz as the column holds it.
 declare
     v_zone text := coalesce(p_definition ->> 'timezone', 'UTC');
     v_column text := p_rule ->> 'at';
@@ -157,14 +158,13 @@ begin
             'Name a timestamptz, timestamp or date column.');
     end if;
     return case
-        when p_moment is not null then
-            case v_type when 'timestamp with time zone' then p_moment else format('(%s at time zone %L)', p_moment, v_zone) end
-        when v_type = 'timestamp with time zone' then format('new.%I', v_column)
-        when v_type = 'date' then format('(new.%I::timestamp at time zone %L)', v_column, v_zone)
-        else format('(new.%I at time zone %L)', v_column, v_zone) end;
+        when v_type = 'timestamp with time zone' then coalesce(p_moment, format('%s.%I', p_record, v_column))
+        when p_moment is not null then format('(%s at time zone %L)', p_moment, v_zone)
+        when v_type = 'date' then format('(%s.%I::timestamp at time zone %L)', p_record, v_column, v_zone)
+        else format('(%s.%I at time zone %L)', p_record, v_column, v_zone) end;
 end
 $$;
-comment on function pgrelay.compile_deadline(regclass, jsonb, jsonb, text) is 'A deadline column as timestamptz, or the reverse.';
+comment on function pgrelay.compile_deadline(regclass, jsonb, jsonb, text, text) is 'A deadline column as timestamptz, or the reverse.';
 
 create or replace function pgrelay.compile_either(p_operations text[], p_column text)
 returns text language sql immutable set search_path = pg_catalog, pg_temp

@@ -15,7 +15,7 @@ begin
         if p_columns is null then return 'pg_catalog.row_to_json(%s)::text'; end if;
         select string_agg(format('%%1$s.%1$s as %1$s', replace(quote_ident(c), '%', '%%')), ', ' order by n)
         into v_list from unnest(p_columns) with ordinality as u(c, n);
-        return format('(select pg_catalog.row_to_json(pgrelay_o) from (select %s) as pgrelay_o)::text', v_list);
+        return format('(select pg_catalog.row_to_json(pgrelay_o.*) from (select %s) as pgrelay_o)::text', v_list);
     end if;
     select string_agg(format('%%1$s.%1$s as %1$s', replace(quote_ident(attname), '%', '%%')), ', ' order by attnum)
         filter (where attgenerated <> 'v'),
@@ -25,7 +25,7 @@ begin
     into v_stored, v_list
     from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum
     where attrelid = p_table and attnum > 0 and not attisdropped;
-    return format('(select pg_catalog.row_to_json(pgrelay_o) from (select %s from (select %s) as pgrelay_r) as pgrelay_o)::text', v_list, v_stored);
+    return format('(select pg_catalog.row_to_json(pgrelay_o.*) from (select %s from (select %s) as pgrelay_r) as pgrelay_o)::text', v_list, v_stored);
 end
 $$;
 comment on function pgrelay.compile_columns(regclass, text[]) is 'An expression that renders columns of a row as json text.';

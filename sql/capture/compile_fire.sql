@@ -24,17 +24,17 @@ begin
             return true;
         end if;
     end if;$text$, v_rule ->> 'event', pgrelay.compile_guarded(p_definition, v_rule, format($text$
-            select new.* into new from %1$s as new where new.%2$I = p_resource_id::%3$s and %4$s = p_fire_at limit 1;
+            select pgrelay_t.* into new from %1$s as pgrelay_t where pgrelay_t.%2$I = p_resource_id::%3$s and %4$s = p_fire_at limit 1;
             pgrelay_found := found;
             select pgrelay_t.* into old from %1$s as pgrelay_t where false;
             if not coalesce(pgrelay_found and p_fire_at <= pgrelay_at and %5$s, false) then return false; end if;%6$s
-            pgrelay_unheard := pgrelay_body is null;$text$, p_table, v_key, v_type, pgrelay.compile_deadline(p_table, p_definition, v_rule),
+            pgrelay_unheard := pgrelay_body is null;$text$, p_table, v_key, v_type, pgrelay.compile_deadline(p_table, p_definition, v_rule, 'pgrelay_t'),
                 pgrelay.compile_condition(p_table, v_rule, 'INSERT'), pgrelay.compile_event(p_table, p_definition, v_number::integer, v_rule)),
                 format($text$
             if not pgrelay_found then
                 select p_resource_id as %I, %s as %I into new;
             end if;
-            pgrelay_resource := p_resource_id;$text$, v_key, pgrelay.compile_deadline(p_table, p_definition, v_rule, 'p_fire_at'), v_rule ->> 'at')),
+            pgrelay_resource := p_resource_id;$text$, v_key, pgrelay.compile_deadline(p_table, p_definition, v_rule, null, 'p_fire_at'), v_rule ->> 'at')),
             v_name, pgrelay.compile_insert(p_definition, v_rule - 'at'));
     end loop;
     if v_act = '' then return null; end if;

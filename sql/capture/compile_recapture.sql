@@ -57,10 +57,10 @@ begin
     if coalesce(error.new_row, error.old_row) is null then
         raise exception using errcode = '22004', message = 'its row was not kept: it cannot be made again';
     end if;
-    new := pg_catalog.json_populate_record(null::%2$s, coalesce(error.new_row, '{}')::json);
-    old := pg_catalog.json_populate_record(null::%2$s, coalesce(error.old_row, '{}')::json);%3$s
+    new := pg_catalog.json_populate_record(null::%2$s, pgrelay.kept_row(error.new_row, %4$L));
+    old := pg_catalog.json_populate_record(null::%2$s, pgrelay.kept_row(error.old_row, %4$L));%3$s
     return false;
-end$text$, v_name, p_table, v_act));
+end$text$, v_name, p_table, v_act, p_table::text));
 end
 $$;
 comment on function pgrelay.compile_recapture(regclass, jsonb) is 'The text of recapture_<name>.';

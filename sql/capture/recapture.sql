@@ -1,3 +1,25 @@
+create or replace function pgrelay.kept_row(p_row text, p_table regclass)
+returns json language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+-- A row of capture_errors, to be read as one of the table. Refused (PGR16) when it has columns that the table lacks and lacks
+-- some that the table has: one was renamed since, and an event with a null in its place would be wrong.
+declare
+    v_kept text[] := array(select json_object_keys(p_row::json));
+    v_columns text[] := array(select attname::text from pg_attribute where attrelid = p_table and attnum > 0 and not attisdropped);
+    v_gone text[] := array(select unnest(v_kept) except select unnest(v_columns) order by 1);
+    v_new text[] := array(select unnest(v_columns) except select unnest(v_kept) order by 1);
+begin
+    if v_gone <> '{}' and v_new <> '{}' then
+        raise exception using errcode = 'PGR16', message = format('the row was kept with %s and without %s',
+                array_to_string(v_gone, ', '), array_to_string(v_new, ', ')),
+            hint = 'A column was renamed since: correct old_row and new_row in pgrelay.capture_errors, then recapture.';
+    end if;
+    return coalesce(p_row, '{}')::json;
+end
+$$;
+comment on function pgrelay.kept_row(text, regclass) is 'A row of capture_errors, checked against the table as it is now.';
+revoke execute on function pgrelay.kept_row(text, regclass) from public;
+
 create or replace function pgrelay.recapture(p_source text default null, p_id bigint default null)
 returns table (id bigint, event_made boolean, message text) language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -8,6 +30,7 @@ as $$
 -- subscribes to it. Rows locked in id order.
 declare
     v_error pgrelay.capture_errors;
+    v_hint text;
 begin
     perform pgrelay.forget_plans('42804');
     for v_error in select e.* from pgrelay.capture_errors e
@@ -29,7 +52,8 @@ begin
             end if;
         exception when others then
             if sqlstate like '40%' or sqlstate like '57%' then raise; end if;
-            message := sqlerrm;
+            get stacked diagnostics v_hint = pg_exception_hint;
+            message := concat_ws('. ', sqlerrm, nullif(v_hint, ''));
         end;
         return next;
     end loop;

@@ -24,10 +24,10 @@ where r ? 'at' and not exists (
 $$;
 comment on function pgrelay.watch_unarmed(regclass, jsonb) is 'Deadline rules for which rows are to be armed.';
 
-create or replace function pgrelay.watch_sql(p_definition jsonb)
+create or replace function pgrelay.watch_statements(p_table regclass, p_definition jsonb)
 returns setof text language plpgsql set search_path = pg_catalog, pg_temp
 as $$
--- The statements that make the database watch a source, in order; running them twice changes nothing.
+-- The statements that make the database watch a source that was checked; running them twice changes nothing.
 --
 -- The triggers name no column: a column in WHEN or UPDATE OF would make the application's own ALTER TABLE fail. The
 -- comparison of row images (*<>) needs no equality operator, so json columns are fine. Their names sort late, to fire
@@ -35,19 +35,18 @@ as $$
 -- already is left alone, so that changed rules only replace functions, which locks nothing. Only a new deadline makes
 -- its INSERT trigger again: the lock waits for writers that did not know of it, before rows are armed.
 declare
-    v_table regclass := pgrelay.watch_check(p_definition);
     v_name text := p_definition ->> 'name';
     v_capture regprocedure := to_regprocedure(format('pgrelay.%I()', 'capture_' || v_name));
-    v_mine boolean := (select pg_has_role(relowner, 'USAGE') from pg_class where oid = v_table);
+    v_mine boolean := (select pg_has_role(relowner, 'USAGE') from pg_class where oid = p_table);
     v_owner name := (select rolname from pg_namespace n join pg_roles r on r.oid = n.nspowner where nspname = 'pgrelay');
-    v_operations text[] := pgrelay.watch_operations(v_table, p_definition);
+    v_operations text[] := pgrelay.watch_operations(p_table, p_definition);
     v_operation text;
     v_text text;
     v_elsewhere regclass;
 begin
-    return next pgrelay.compile_body(v_table, p_definition);
+    return next pgrelay.compile_body(p_table, p_definition);
     return next format('revoke execute on function pgrelay.%I(integer, text, record, record, text, timestamptz) from public', 'body_' || v_name);
-    v_text := pgrelay.compile_fire(v_table, p_definition);
+    v_text := pgrelay.compile_fire(p_table, p_definition);
     if v_text is not null then
         return next v_text;
         return next format('revoke execute on function pgrelay.%I(text, text, timestamptz) from public', 'fire_' || v_name);
@@ -57,33 +56,41 @@ begin
     elsif to_regprocedure(format('pgrelay.%I(text, text, timestamptz)', 'fire_' || v_name)) is not null then
         return next format('drop function pgrelay.%I(text, text, timestamptz)', 'fire_' || v_name);
     end if;
-    return next pgrelay.compile_recapture(v_table, p_definition);
+    return next pgrelay.compile_recapture(p_table, p_definition);
     return next format('revoke execute on function pgrelay.%I(pgrelay.capture_errors) from public', 'recapture_' || v_name);
     if v_owner <> current_user then
         return next format('grant execute on function pgrelay.%I(pgrelay.capture_errors) to %I', 'recapture_' || v_name, v_owner);
     end if;
-    return next pgrelay.compile_trigger(v_table, p_definition);
+    return next pgrelay.compile_trigger(p_table, p_definition);
     return next format('revoke execute on function pgrelay.%I() from public', 'capture_' || v_name);
     foreach v_operation in array array['insert', 'update', 'delete'] loop
         v_text := format('zz_pgrelay_%s_%s', v_name, v_operation);
         if not upper(v_operation) = any (v_operations) then
             -- only the table's owner may drop it; left behind it finds no rule
-            if v_mine and exists (select from pg_trigger where tgrelid = v_table and tgname = v_text) then
-                return next format('drop trigger %I on %s', v_text, v_table);
+            if v_mine and exists (select from pg_trigger where tgrelid = p_table and tgname = v_text) then
+                return next format('drop trigger %I on %s', v_text, p_table);
             end if;
-        elsif not exists (select from pg_trigger where tgrelid = v_table and tgname = v_text and tgfoid = v_capture)
-              or v_operation = 'insert' and exists (select from pgrelay.watch_unarmed(v_table, p_definition)) then
-            return next format('create or replace trigger %I after %s on %s for each row%s execute function pgrelay.%I()', v_text, v_operation, v_table,
+        elsif not exists (select from pg_trigger where tgrelid = p_table and tgname = v_text and tgfoid = v_capture)
+              or v_operation = 'insert' and exists (select from pgrelay.watch_unarmed(p_table, p_definition)) then
+            return next format('create or replace trigger %I after %s on %s for each row%s execute function pgrelay.%I()', v_text, v_operation, p_table,
                 case v_operation when 'update' then ' when (old.* operator(pg_catalog.*<>) new.*)' else '' end, 'capture_' || v_name);
         end if;
     end loop;
     -- a table that had this name when the source was applied last, and another name now
     for v_elsewhere, v_text in
-        select tgrelid, tgname from pg_trigger where tgfoid = v_capture and tgparentid = 0 and tgrelid <> v_table order by tgrelid, tgname
+        select tgrelid, tgname from pg_trigger where tgfoid = v_capture and tgparentid = 0 and tgrelid <> p_table order by tgrelid, tgname
     loop
         return next format('drop trigger %I on %s', v_text, v_elsewhere);
     end loop;
 end
+$$;
+comment on function pgrelay.watch_statements(regclass, jsonb) is 'The statements that watch a source, once it was checked.';
+
+create or replace function pgrelay.watch_sql(p_definition jsonb)
+returns setof text language sql set search_path = pg_catalog, pg_temp
+as $$
+-- For people and plans; a definition that could not work is refused as by pgrelay.watch().
+select pgrelay.watch_statements(pgrelay.watch_check(p_definition), p_definition)
 $$;
 comment on function pgrelay.watch_sql(jsonb) is 'The statements that pgrelay.watch() would run for a definition.';
 
@@ -112,7 +119,7 @@ begin
     end if;
     if v_old is not null and v_old <> v_table then perform pgrelay.unwatch(v_name, p_owner); end if;
     v_unarmed := array(select pgrelay.watch_unarmed(v_table, p_definition));
-    for v_statement in select pgrelay.watch_sql(p_definition) loop
+    for v_statement in select pgrelay.watch_statements(v_table, p_definition) loop
         execute v_statement;
     end loop;
     insert into pgrelay.sources as s (name, owner, watched_table, definition, columns, triggers)

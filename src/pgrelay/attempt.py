@@ -6,8 +6,10 @@ receiver or a webhook's settings did; what could not even be built is a failed a
 
 import asyncio
 import json
+import os
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -46,8 +48,8 @@ async def attempt(
     except Exception as error:
         # A fault of ours that this webhook brings out. Its deliveries fail where everybody can see it, and no
         # other webhook's do: raising would end the daemon, again and again.
-        message = f"pgrelay could not make this request: {type(error).__name__}: {error}"
-        result = Failure(ErrorKind.PROTOCOL, message, asyncio.get_running_loop().time() - started)
+        elapsed = asyncio.get_running_loop().time() - started
+        result = Failure(ErrorKind.PROTOCOL, f"pgrelay could not make this request: {_place(error)}", elapsed)
     decision = decide(
         result,
         attempt=claim.attempt,
@@ -60,6 +62,12 @@ async def attempt(
     return _outcome(claim, decision, started, result, headers)
 
 
+def _place(error: Exception) -> str:
+    """What went wrong and where, without its text, which may quote a secret."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} ({os.path.basename(frame.filename)}:{frame.lineno})"
+
+
 def _given_up(failure: Failure) -> Decision:
     return Decision(Verdict.FAILED, None, failure.kind, failure.message)
 
@@ -67,7 +75,7 @@ def _given_up(failure: Failure) -> Decision:
 def _outcome(
     claim: Claim, decision: Decision, started: float, result: Response | Failure, request_headers: str
 ) -> Outcome:
-    answered = isinstance(result, Response)
+    answer = result if isinstance(result, Response) else None
     return Outcome(
         claim,
         decision.verdict,
@@ -78,8 +86,8 @@ def _outcome(
         decision.error_message,
         decision.retry_in,
         request_headers,
-        _recorded(result) if answered else None,
-        result.body if answered else None,
+        None if answer is None else _recorded(answer),
+        None if answer is None else answer.body,
     )
 
 

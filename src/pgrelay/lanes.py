@@ -134,6 +134,10 @@ class Lanes:
                 break
         return wanted
 
+    def is_hungry(self) -> bool:
+        """Some lane with a backlog would ask for more."""
+        return any(self._lanes[webhook_id].held * 2 <= self.prefetch for webhook_id in self.backlogged)
+
     def claimed(self, wanted: list[tuple[int, int, float]], claims: list[Claim]) -> None:
         """A claim was answered: lanes that gave less than asked are drained, floors move up."""
         count: dict[int, int] = {}

@@ -15,6 +15,8 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class DaemonStarted(Observation):
+    """The database may be served, and this daemon has signed on."""
+
     daemon_id: int
     name: str
     version: str
@@ -22,17 +24,23 @@ class DaemonStarted(Observation):
 
 @dataclass(frozen=True, slots=True)
 class DaemonStopping(Observation):
+    """It claims nothing any more; requests under way get daemon.drain_timeout to end."""
+
     reason: str
     in_flight: int
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonStopped(Observation):
+    """All is recorded. What was leased and not started went back to the queue."""
+
     given_back: int
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigReloaded(Observation):
+    """The configuration was read again (SIGHUP)."""
+
     changed: tuple[str, ...]
     #: Keys that differ but take effect only after a restart.
     needs_restart: tuple[str, ...]
@@ -40,11 +48,15 @@ class ConfigReloaded(Observation):
 
 @dataclass(frozen=True, slots=True)
 class ConfigRejected(Observation):
+    """The configuration was read again and has faults: the old one stays in force."""
+
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLost(Observation):
+    """A connection broke or could not be made; it is tried again for as long as it takes."""
+
     connection: str
     reason: str
     retry_in: float
@@ -52,12 +64,16 @@ class DatabaseLost(Observation):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseBack(Observation):
+    """The connection stands again, after so many seconds."""
+
     connection: str
     away: float
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseIsStandby(Observation):
+    """The server is a standby, where nothing can be recorded: it is asked again until it is promoted."""
+
     retry_in: float
 
 
@@ -71,11 +87,13 @@ class NotificationsMissing(Observation):
 
 @dataclass(frozen=True, slots=True)
 class NotificationsArriving(Observation):
-    pass
+    """LISTEN works: a quiet daemon is woken by captures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered(Observation):
+    """The receiver answered 2xx."""
+
     delivery_id: int
     event_id: int
     webhook_id: int
@@ -90,6 +108,8 @@ class Delivered(Observation):
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed(Observation):
+    """A request failed and will be made again in retry_in seconds."""
+
     delivery_id: int
     event_id: int
     webhook_id: int
@@ -153,16 +173,22 @@ class RecordingDelayed(Observation):
 
 @dataclass(frozen=True, slots=True)
 class DeadlinesFired(Observation):
+    """Deadlines passed; dropped are those whose row says otherwise by now."""
+
     fired: int
     dropped: int
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureErrorsSeen(Observation):
+    """Changes whose event could not be made wait in pgrelay.capture_errors."""
+
     unresolved: int
 
 
 @dataclass(frozen=True, slots=True)
 class UpkeepFailed(Observation):
+    """A periodic chore failed; it is tried again."""
+
     chore: str
     reason: str

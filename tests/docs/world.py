@@ -2,7 +2,8 @@
 
 Webhooks: 1 CRM (callback.*), 2 Billing (callback.completed) and 3 Partner (*) of company 1; 4 Harbour desk of company 2.
 Deliveries: 1, 3 and 4 succeeded; 2, to Partner, failed; 5, to Partner, waits for its second attempt; 6 is cancelled;
-7 is in flight; 8 was never tried. One change could not be captured, and one deadline is armed.
+7 is in flight; 8 was never tried; the daemon that sent 9 died meanwhile. One change could not be captured, and one deadline
+is armed.
 """
 
 import json
@@ -56,6 +57,10 @@ def furnish(db: psycopg.Connection) -> None:
     db.execute("select pgrelay.cancel_delivery(6)")
     db.execute(_ROW, ["1", "tomorrow"])
     assert expand(db, daemon, room=1).backlog == {3: 1}
+    dead = sign_on(db, "relay-2", lease=-1.0)
+    db.execute(_ROW, ["2", None])
+    assert len(expand(db, dead).leases) == 1
+    db.execute("select pgrelay.release_lapsed()")
     db.execute("alter table branches rename column name to title")
     db.execute(_ROW, ["1", None])
     db.execute("alter table branches rename column title to name")

@@ -38,6 +38,13 @@ def value(db: psycopg.Connection, query: str, *parameters: Any) -> Any:
     return None if row is None else row[0]
 
 
+def until_it_waits(db: psycopg.Connection, other: psycopg.Connection) -> None:
+    """Return when a statement of another connection waits for a lock."""
+    waits = "select exists (select from pg_locks where pid = %s and not granted)"
+    while not value(db, waits, other.info.backend_pid):
+        pass
+
+
 def add_webhook(db: psycopg.Connection, company_id: object = "1", events: Sequence[str] = ("*",), **columns: Any) -> int:
     """A webhook; its id. Its subscriptions are old enough for any event."""
     given = {

@@ -102,7 +102,7 @@ class Shop:
         more = "".join(f", {name} {definition}" for name, definition in columns.items())
         self.table("orders", f"id int primary key, company_id text default '1', status text, total numeric{more}")
 
-    def watch(self, table: str, *rules: Mapping[str, Any], **keys: Any) -> int:
+    def watch(self, table: str, /, *rules: Mapping[str, Any], **keys: Any) -> int:
         """Watch shop.<table>; every event is kept for a tenant "1" unless the keys say otherwise."""
         given = {
             "name": "orders",

@@ -1,0 +1,205 @@
+"""What this daemon has leased: from the answer to a claim until the outcome is recorded or the lease given back.
+
+Learns the webhooks that claims are for, and hands deliveries to `slots`. Knows of every lease, so that those whose
+claim was never answered can be told from the others.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from pgrelay.attempt import RetryPolicy, attempt
+from pgrelay.delivery import Claim, Failure, Outcome, Request, Response, Webhook
+from pgrelay.errors import DatabaseUnavailable
+from pgrelay.lanes import Lane, Lanes
+from pgrelay.observation import DatabaseLost, Observation
+from pgrelay.request import RequestBuilder
+from pgrelay.slots import Slots
+
+#: How long after the first count there is a second: longer than a statement usually may take
+#: (database.statement_timeout), for the server may go on with a claim after the connection broke.
+_COUNT_AGAIN = 35.0
+
+
+class LeaseVerbs(Protocol):
+    """The SQL verbs that holding leases needs; see db/store.py."""
+
+    async def webhooks(self, ids: Sequence[int]) -> list[Webhook]: ...
+    async def callable_versions(self, ids: Sequence[int]) -> dict[int, int]: ...
+    async def give_back(self, daemon_id: int, delivery_ids: Sequence[int]) -> int: ...
+    async def give_back_unknown(self, daemon_id: int, known_ids: Sequence[int]) -> int: ...
+    async def cancel_gone(self, daemon_id: int, delivery_ids: Sequence[int]) -> None: ...
+
+
+class Policy(NamedTuple):
+    """How deliveries are made; replaced as a whole when the configuration is reloaded."""
+
+    max_in_flight: int
+    max_concurrency: int
+    batch_size: int
+    user_agent: str
+    retry: RetryPolicy
+
+
+class Holdings:
+    """`take` claims; every outcome goes to `record` and must come back through `recorded`."""
+
+    def __init__(
+        self,
+        verbs: LeaseVerbs,
+        lanes: Lanes,
+        policy: Policy,
+        *,
+        send: Callable[[Request], Awaitable[Response | Failure]],
+        record: Callable[[int, Outcome], None],
+        identity: Callable[[], int],
+        may_start: Callable[[], bool],
+        on_hunger: Callable[[], None],
+        observe: Callable[[Observation], None],
+    ) -> None:
+        self._verbs = verbs
+        self._lanes = lanes
+        self._policy = policy
+        self._send = send
+        self._record = record
+        self._identity = identity
+        self._on_hunger = on_hunger
+        self._observe = observe
+        self._slots = Slots(
+            self._deliver,
+            total=policy.max_in_flight,
+            per_lane=policy.max_concurrency,
+            may_start=may_start,
+            on_done=self._done,
+        )
+        #: (delivery id, lease number) of all that is leased here and whose outcome is not recorded yet.
+        self._mine: set[tuple[int, int]] = set()
+        #: When to count next; None: there is no reason to.
+        self._next_count: float | None = None
+        #: Deliveries leased, under way or not.
+        self.held = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._slots.running
+
+    # Forth -------------------------------------------------------------------------------------------------------
+
+    async def take(self, identity: int, claims: list[Claim]) -> None:
+        """Deliver what was claimed under the leases of `identity`, as slots come free."""
+        unknown = {
+            claim.webhook_id
+            for claim in claims
+            if (webhook := self._lanes.of(claim.webhook_id).webhook) is None
+            or webhook.version < claim.webhook_version
+        }
+        gone = await self._learn(unknown) if unknown else frozenset()
+        if gone:
+            lost = [claim.delivery_id for claim in claims if claim.webhook_id in gone]
+            await self._verbs.cancel_gone(identity, lost)
+            claims = [claim for claim in claims if claim.webhook_id not in gone]
+        self.held += len(claims)
+        for claim in claims:
+            self._mine.add((claim.delivery_id, claim.lease_no))
+            lane = self._lanes.of(claim.webhook_id)
+            lane.ready.append((identity, claim))
+            self._slots.offer(lane)
+
+    def adopt(self, policy: Policy) -> None:
+        """Take new settings; requests that run keep theirs, webhooks are prepared anew."""
+        self._policy = policy
+        self._slots.per_lane = policy.max_concurrency
+        for lane in self._lanes:
+            if lane.webhook is not None:
+                lane.builder = RequestBuilder(lane.webhook, policy.user_agent)
+            self._slots.offer(lane)
+
+    def resume(self) -> None:
+        """Requests may start again."""
+        self._slots.resume(self._lanes)
+
+    def recorded(self, outcome: Outcome) -> None:
+        """An outcome was written, or refused: the lease is over."""
+        self._mine.discard((outcome.claim.delivery_id, outcome.claim.lease_no))
+
+    async def recheck_webhooks(self) -> None:
+        """Of webhooks for which something waits here: learn what changed, give back what may not be sent now."""
+        waiting = [lane for lane in self._lanes if lane.ready]
+        if not waiting:
+            return
+        versions = await self._verbs.callable_versions([lane.webhook_id for lane in waiting])
+        await self._give_back(self.drop(lane for lane in waiting if lane.webhook_id not in versions))
+        changed = [
+            lane.webhook_id
+            for lane in waiting
+            if lane.webhook is not None and versions.get(lane.webhook_id, 0) > lane.webhook.version
+        ]
+        if changed:
+            await self._learn(changed)
+
+    async def _learn(self, webhook_ids: Iterable[int]) -> frozenset[int]:
+        """Read webhooks that are new or changed; the ids of those that are gone come back."""
+        gone = set(webhook_ids)
+        for webhook in await self._verbs.webhooks(sorted(gone)):
+            lane = self._lanes.of(webhook.id)
+            lane.webhook = webhook
+            lane.builder = RequestBuilder(webhook, self._policy.user_agent)
+            gone.discard(webhook.id)
+        return frozenset(gone)
+
+    async def _deliver(self, lane: Lane, identity: int, claim: Claim) -> None:
+        webhook, builder = lane.webhook, lane.builder
+        assert webhook is not None and builder is not None, "take() learns a webhook before it offers its lane"
+        self._record(identity, await attempt(claim, webhook, builder, self._policy.retry, self._send))
+
+    def _done(self, lane: Lane) -> None:
+        self.held -= 1
+        if lane.backlog and lane.held * 2 <= self._lanes.prefetch:
+            self._on_hunger()
+
+    # And back ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Start nothing any more."""
+        self._slots.close()
+
+    async def give_all_back(self) -> int:
+        """Return what was not started; how many the database took."""
+        return await self._give_back(self.drop())
+
+    async def drain(self, timeout: float) -> None:
+        """Let requests end, cut off those that take longer than so many seconds."""
+        await self._slots.drain(timeout)
+
+    def drop(self, lanes: Iterable[Lane] | None = None) -> list[Claim]:
+        """Forget what is leased and not started, of these lanes or of all."""
+        dropped = []
+        for lane in self._lanes if lanes is None else lanes:
+            dropped += [claim for _, claim in lane.ready]
+            lane.ready.clear()
+        self.held -= len(dropped)
+        self._mine.difference_update((claim.delivery_id, claim.lease_no) for claim in dropped)
+        return dropped
+
+    def count_soon(self) -> None:
+        """The answer to a claim may have been lost."""
+        self._next_count = 0.0
+
+    async def count(self, identity: int, now: float) -> None:
+        """If there is reason to: give back what is leased here though nobody here knows of it."""
+        if self._next_count is None or now < self._next_count:
+            return
+        first = self._next_count == 0.0
+        await self._verbs.give_back_unknown(identity, [delivery_id for delivery_id, _ in self._mine])
+        self._next_count = now + _COUNT_AGAIN if first else None
+
+    async def _give_back(self, claims: Sequence[Claim]) -> int:
+        if not claims:
+            return 0
+        try:
+            return await self._verbs.give_back(self._identity(), [claim.delivery_id for claim in claims])
+        except DatabaseUnavailable as error:
+            self.count_soon()
+            self._observe(DatabaseLost("claim", error.message, 0.0))
+            return 0
