@@ -1,8 +1,9 @@
-"""A loop that does nothing but post: the yardstick for the daemon. `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT`.
+"""A loop that does nothing but post, the yardstick for the daemon: `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT`.
 
-CLIENT is `raw` (an aiohttp session) or `transport` (pgrelay's own). Posts the bodies of the newest events in the database,
-read beforehand, each signed and with the headers that the daemon would send. Prints {"rate": …, "processor": …}: requests
-per second, and seconds of processor time per request, from the first request to the last answer.
+CLIENT is `raw` (an aiohttp session) or `transport` (pgrelay's own). Posts the bodies of the newest events in the
+database, read beforehand, each signed as it goes and with the headers that the daemon would send. Prints
+{"rate": …, "processor": …}: requests per second, and seconds of processor time per request, from the first
+request to the last answer.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ import aiohttp
 import psycopg
 from world import SECRET
 
-import pgrelay
 from pgrelay.addresses import Policy
 from pgrelay.config.settings import DeliverySettings
 from pgrelay.delivery import Claim, Request, Response, Webhook
@@ -29,7 +29,7 @@ Send = Callable[[Request], Awaitable[int]]
 async def post_all(claims: list[Claim], url: str, concurrency: int, send: Send) -> dict[str, float]:
     """Post each once, `concurrency` at a time; how fast, and at what cost."""
     builder = RequestBuilder(
-        Webhook(1, 1, "1", "bare", url, SECRET, None, None), DeliverySettings().user_agent or f"pgrelay/{pgrelay.__version__}"
+        Webhook(1, 1, "1", "bare", url, SECRET, None, None), DeliverySettings().user_agent
     )
     waiting = iter(claims)
 
@@ -85,7 +85,8 @@ def main() -> None:
         claims = [
             Claim(1, 1, 1, 1, event_id, 1, event_type, key, body.encode(), 0.0)
             for event_id, event_type, key, body in connection.execute(
-                "select id, event_type, idempotency_key, body from pgrelay.outbox order by id desc limit %s", (count,)
+                "select id, event_type, idempotency_key, body from pgrelay.outbox order by id desc limit %s",
+                (count,),
             )
         ]
     gc.freeze()

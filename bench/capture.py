@@ -1,7 +1,7 @@
 """capture: what capturing adds to the application's own statements, in processor time of its backend.
 
-2,000 statements of one row in a transaction that is rolled back, sent in one pipeline, prepared; in turn with the capture
-triggers disabled and enabled. A sample is the difference of such a pair, per statement; /proc/PID/schedstat has the times.
+2,000 statements of one row in a transaction that is rolled back, prepared and sent in one pipeline; in turn with
+the capture triggers disabled and enabled. A sample is the difference of such a pair, per statement.
 """
 
 import random
@@ -20,8 +20,9 @@ STATEMENTS = 2000
 _STATUS = "update public.callback_requests set status = 'contacted', contacted_at = now() where id = %s"
 _NOTES = "update public.callback_requests set notes = 'called twice' where id = %s"
 _INSERT = (
-    "insert into public.callback_requests (company_id, branch_id, service_id, customer_name, customer_phone, customer_email,"
-    " preferred_time_window, notes, metadata) values (1, 1, 1, 'Zoë Baumgärtner', %s, 'zoe@example.com',"
+    "insert into public.callback_requests (company_id, branch_id, service_id, customer_name, customer_phone,"
+    " customer_email, preferred_time_window, notes, metadata)"
+    " values (1, 1, 1, 'Zoë Baumgärtner', %s, 'zoe@example.com',"
     """ '{"from": "14:00", "to": "16:00", "days": ["mon", "tue"]}', 'asked for a call in the afternoon',"""
     """ '{"source": "web", "campaign": "spring", "score": 17}')"""
 )
@@ -51,8 +52,12 @@ def run(world: World) -> list[Figure]:
         database.webhook("http://127.0.0.1:9/")
         with database.connect() as connection:
             insert_rows(connection, 20_000)
-        figures += _pairs(database, pairs, _INSERT, "an INSERT that fires one event, with the example's two joins")
-        figures += _pairs(database, pairs, _STATUS, "an UPDATE that fires one event, with the example's two joins")
+        figures += _pairs(
+            database, pairs, _INSERT, "an INSERT that fires one event, with the example's two joins"
+        )
+        figures += _pairs(
+            database, pairs, _STATUS, "an UPDATE that fires one event, with the example's two joins"
+        )
     return figures
 
 
@@ -91,7 +96,9 @@ def _pairs(
 
 def _bulk(database: Database, rows: int, pairs: int) -> list[Figure]:
     """One statement over many rows, all of which fire."""
-    statement = f"update public.callback_requests set status = 'contacted', contacted_at = now() where id <= {rows}"
+    statement = (
+        f"update public.callback_requests set status = 'contacted', contacted_at = now() where id <= {rows}"
+    )
     added: list[float] = []
     xids: list[float] = []
     with database.connect(autocommit=False) as connection, database.connect() as observer:

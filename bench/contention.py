@@ -20,7 +20,10 @@ class Run:
 def pgbench(
     world: World, database: Database, script: str, *, clients: int, transactions: int = 0, seconds: int = 0
 ) -> Run:
-    """Run the script on `clients` connections, so many transactions each or for so many seconds. Failed ones are not repeated."""
+    """Run the script on `clients` connections, so many transactions each or for so many seconds.
+
+    A transaction that fails is not repeated.
+    """
     program = world.pgbench()
     assert program is not None
     path = Path(database.directory, "pgbench.sql")

@@ -58,7 +58,10 @@ def run(world: World) -> list[Figure]:
 def _figures(how: str, turns: dict[str, list[Turn]]) -> list[Figure]:
     figures = []
     for kind, what in (("pending", "deliveries pending"), ("events", "events waiting")):
-        for bare, against in (("raw", "a bare aiohttp loop"), ("transport", "a bare loop over our transport")):
+        for bare, against in (
+            ("raw", "a bare aiohttp loop"),
+            ("transport", "a bare loop over our transport"),
+        ):
             pairs = list(zip(turns[kind], turns[bare], strict=True))
             rates = [ours.rate / theirs.rate for ours, theirs in pairs]
             costs = [ours.processor / theirs.processor for ours, theirs in pairs]
@@ -66,13 +69,12 @@ def _figures(how: str, turns: dict[str, list[Turn]]) -> list[Figure]:
                 summed_up(NAME, f"{how}, {what}: rate, of {against}'s", rates, "×", at_least(0.60)),
                 summed_up(NAME, f"{how}, {what}: processor time, of {against}'s", costs, "×", at_most(1.25)),
             ]
-    for kind in turns:
-        figures.append(summed_up(NAME, f"    ({how}, {kind}: rate)", [turn.rate for turn in turns[kind]], "/s"))
-        costs = [turn.processor * 1e6 for turn in turns[kind]]
-        figures.append(summed_up(NAME, f"    ({how}, {kind}: processor time of the sender)", costs, "µs"))
-    for kind in ("events", "pending"):
-        costs = [turn.server * 1e6 for turn in turns[kind]]
-        figures.append(summed_up(NAME, f"    ({how}, {kind}: processor time of the daemon's backends)", costs, "µs"))
+    for kind, made in turns.items():
+        sender, server = ([1e6 * turn.processor for turn in made], [1e6 * turn.server for turn in made])
+        figures.append(summed_up(NAME, f"    ({how}, {kind}: rate)", [turn.rate for turn in made], "/s"))
+        figures.append(summed_up(NAME, f"    ({how}, {kind}: processor time of the sender)", sender, "µs"))
+        if any(server):
+            figures.append(summed_up(NAME, f"    ({how}, {kind}: and of its backends)", server, "µs"))
     return figures
 
 
@@ -92,13 +94,15 @@ def _events(database: Database, loop: Loop, webhook_id: int, number: int) -> Tur
 def _pending(database: Database, loop: Loop, webhook_id: int, number: int) -> Turn:
     """The deliveries are there, of a webhook that is paused, until the daemon is idle; then it is released."""
     with database.connect() as connection:
-        connection.execute("update pgrelay.webhook_configurations set paused = true where id = %s", (webhook_id,))
+        connection.execute(
+            "update pgrelay.webhook_configurations set paused = true where id = %s", (webhook_id,)
+        )
         with database.daemon(loop) as daemon:
             insert_rows(connection, number)
 
             def all_expanded() -> bool:
-                row = connection.execute("select count(*) from pgrelay.delivery_queue where status = 'pending'").fetchone()
-                return row is not None and row[0] == number
+                query = "select count(*) from pgrelay.delivery_queue where status = 'pending'"
+                return connection.execute(query).fetchone() == (number,)
 
             wait_for(all_expanded, "the events to be expanded", 120, every=0.5)
             database.settle()
@@ -109,7 +113,7 @@ def _pending(database: Database, loop: Loop, webhook_id: int, number: int) -> Tu
 
 
 def _measured(database: Database, daemon: int, webhook_id: int, number: int) -> Turn:
-    """Wait until everything is delivered. What happened before the first look at the clock is lost: some milliseconds."""
+    """Wait until everything is delivered. Processor time before the first look is lost: some milliseconds."""
     with database.connect() as connection:
         servers = backends(connection)
         ours, theirs = spent(daemon), spent_by(servers)

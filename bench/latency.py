@@ -36,30 +36,36 @@ def run(world: World) -> list[Figure]:
             what = f"{RATE:.0f} events/s for {seconds:.0f} s"
             figures += spread(NAME, what, waits, p50=5, p99=30)
             figures.append(Figure(NAME, "    (processor time of the daemon per event)", cost, "µs"))
-            figures.append(Figure(NAME, "    (processor time of its backends per event)", cost_of_servers, "µs"))
+            figures.append(
+                Figure(NAME, "    (processor time of its backends per event)", cost_of_servers, "µs")
+            )
 
             receiver.forget()
             committed = {}
             for _ in range(singles):
                 time.sleep(random.uniform(0.05, 0.3))
                 committed |= write_steadily(connection, RATE, 1 / RATE)
-            figures += spread(NAME, f"{singles} single events, all else quiet", latencies(receiver, committed))
+            figures += spread(
+                NAME, f"{singles} single events, all else quiet", latencies(receiver, committed)
+            )
 
             time.sleep(2)
             ours, theirs, began = spent(daemon), spent_by(servers), time.monotonic()
             time.sleep(watch)
             waited = time.monotonic() - began
             ours, theirs = spent(daemon) - ours, spent_by(servers) - theirs
+            ours, theirs = 100 * ours / waited, 100 * theirs / waited
+            what = f"idle for {watch:.0f} s: daemon and its backends, of one core"
             figures += [
-                Figure(NAME, f"idle for {watch:.0f} s: daemon and its backends, of one core", 100 * (ours + theirs) / waited, "%", (), at_most(0.3)),
-                Figure(NAME, "    (the daemon)", 100 * ours / waited, "%"),
-                Figure(NAME, "    (its backends)", 100 * theirs / waited, "%"),
+                Figure(NAME, what, ours + theirs, "%", (), at_most(0.3)),
+                Figure(NAME, "    (the daemon)", ours, "%"),
+                Figure(NAME, "    (its backends)", theirs, "%"),
             ]
     return figures
 
 
 def latencies(receiver: Recording, committed: dict[int, int], path: str = "/ok") -> list[float]:
-    """Milliseconds for each committed row, waiting for those that are still to come; negative when the request came first."""
+    """Milliseconds for each committed row, once all have arrived; negative when the request came first."""
 
     def arrived() -> dict[int, int]:
         return {arrival.resource_id: arrival.at for arrival in receiver.arrivals() if arrival.path == path}
@@ -74,7 +80,16 @@ def spread(
 ) -> list[Figure]:
     """Median, 99th percentile and worst, in milliseconds."""
     return [
-        Figure(benchmark, f"{what}: p50", percentile(waits, 0.5), "ms", (), None if p50 is None else at_most(p50)),
-        Figure(benchmark, f"{what}: p99", percentile(waits, 0.99), "ms", (), None if p99 is None else at_most(p99)),
+        Figure(
+            benchmark, f"{what}: p50", percentile(waits, 0.5), "ms", (), None if p50 is None else at_most(p50)
+        ),
+        Figure(
+            benchmark,
+            f"{what}: p99",
+            percentile(waits, 0.99),
+            "ms",
+            (),
+            None if p99 is None else at_most(p99),
+        ),
         Figure(benchmark, "    (longest)", max(waits), "ms"),
     ]

@@ -1,9 +1,9 @@
 """notify: what waking the daemon costs many writers that commit at once.
 
-pgbench inserts one row a transaction while a daemon delivers what is captured: in turn a daemon that cannot listen, for
-which captures never notify (it polls every 100 ms), and an ordinary one, for which they do while it is quiet. For
-information also without any daemon: capture disabled, captures silent, and captures that always notify. Daemon, writers,
-server and receiver share the machine.
+pgbench inserts one row a transaction while a daemon delivers what is captured: in turn a daemon that cannot listen,
+for which captures never notify (it polls every 100 ms), and an ordinary one, for which they do while it is quiet.
+For information also without any daemon: capture disabled, captures silent, and captures that always notify. Daemon,
+writers, server and receiver share the machine.
 """
 
 import threading
@@ -30,14 +30,17 @@ def run(world: World) -> list[Figure]:
     rounds, seconds = (1, 3) if world.quick else (5, 5)
     with fast() as (_, url), world.database("notify") as database:
         database.webhook(url)
-        deaf = database.config(sample_sources(), listen_dsn="host=/nonexistent").rename(database.directory / "deaf.yaml")
-        database.config(sample_sources())
+        deaf = database.config("deaf", sample_sources(), listen_dsn="host=/nonexistent")
         for clients in (16, 32):
-            rates: dict[str, list[float]] = {name: [] for name in ("off", "silent", "always", "deaf", "daemon")}
+            rates: dict[str, list[float]] = {
+                name: [] for name in ("off", "silent", "always", "deaf", "daemon")
+            }
             ringing: list[float] = []
 
             def writers(name: str, clients: int = clients, rates: dict[str, list[float]] = rates) -> None:
-                rates[name].append(pgbench(world, database, _SCRIPT, clients=clients, seconds=seconds).per_second)
+                rates[name].append(
+                    pgbench(world, database, _SCRIPT, clients=clients, seconds=seconds).per_second
+                )
 
             for _ in range(rounds):
                 for name in ("off", "silent", "always"):
@@ -57,11 +60,9 @@ def run(world: World) -> list[Figure]:
 
 
 def _figures(who: str, rates: dict[str, list[float]], ringing: list[float]) -> list[Figure]:
-    def ratio(above: str, below: str) -> list[float]:
-        return [100 * a / b for a, b in zip(rates[above], rates[below], strict=True)]
-
+    kept = [100 * listens / polls for listens, polls in zip(rates["daemon"], rates["deaf"], strict=True)]
     return [
-        summed_up(NAME, f"{who}, daemon busy: of the commit rate without NOTIFY", ratio("daemon", "deaf"), "%", at_least(85)),
+        summed_up(NAME, f"{who}, daemon busy: of the commit rate without NOTIFY", kept, "%", at_least(85)),
         summed_up(NAME, "    (commits/s, the daemon listens)", rates["daemon"], "/s"),
         summed_up(NAME, "    (time during which captures notified)", ringing, "%"),
         summed_up(NAME, "    (commits/s, the daemon polls)", rates["deaf"], "/s"),

@@ -69,15 +69,20 @@ def table(figures: Sequence[Figure]) -> str:
             figure.benchmark,
             figure.what,
             f"{_short(figure.value)} {figure.unit}".rstrip(),
-            f"{_short(min(figure.samples))} … {_short(max(figure.samples))}" if len(figure.samples) > 1 else "",
+            f"{_short(min(figure.samples))} … {_short(max(figure.samples))}"
+            if len(figure.samples) > 1
+            else "",
             "" if figure.target is None else f"{figure.target} {figure.unit}".rstrip(),
             {None: "", True: "met", False: "NOT MET"}[figure.met],
         )
         for figure in figures
     ]
-    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [heads, *rows]]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    rules = tuple("-" * width for width in widths)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (heads, rules, *rows)
+    )
 
 
 def _short(value: float) -> str:

@@ -1,7 +1,7 @@
 """`make bench`: measure, and print each figure beside its target.
 
-bench/run.py [NAME …] [--quick] [--json FILE] [--pg VERSION]. Needs Linux, for processor times come from /proc. What each
-benchmark does stands at the head of its file, results in docs/benchmarks.md.
+bench/run.py [NAME …] [--quick] [--json FILE] [--pg VERSION]. Needs Linux, for processor times come from /proc. What
+each benchmark does stands at the head of its file, results in docs/benchmarks.md.
 """
 
 import argparse
@@ -24,16 +24,22 @@ from processor import load
 from results import table
 from world import SERVER, world
 
-BENCHMARKS = {module.NAME: module for module in (capture, serializable, notify, drain, latency, pinned, isolation)}
+BENCHMARKS = {
+    module.NAME: module for module in (capture, serializable, notify, drain, latency, pinned, isolation)
+}
 
 
 def main() -> int:
     """1 when a target was missed."""
     parser = argparse.ArgumentParser(prog="bench/run.py", description="Measure pgrelay on this machine.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(BENCHMARKS)} (all)")
-    parser.add_argument("--quick", action="store_true", help="less of everything: to try it out, not to quote")
+    parser.add_argument(
+        "--quick", action="store_true", help="less of everything: to try it out, not to quote"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to a file as well")
-    parser.add_argument("--pg", metavar="VERSION", help="major version of the server, such as 16 (the first one found)")
+    parser.add_argument(
+        "--pg", metavar="VERSION", help="major version of the server, such as 16 (the first one found)"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.names) - BENCHMARKS.keys()
     if unknown:
@@ -48,7 +54,8 @@ def main() -> int:
             "machine": f"{os.cpu_count()} cores ({_processor()}), {platform.system()} {platform.release()}",
             "versions": f"PostgreSQL {here.cluster.binaries.version}, Python {platform.python_version()}, "
             + ", ".join(f"{name} {version(name)}" for name in ("psycopg", "aiohttp", "uvloop")),
-            "server": ", ".join(f"{name}={value}" for name, value in SERVER.items()) + ", all else as shipped",
+            "server": ", ".join(f"{name}={value}" for name, value in SERVER.items())
+            + ", all else as shipped",
         }
         for name, value in conditions.items():
             print(f"{name}: {value}")

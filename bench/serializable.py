@@ -1,7 +1,8 @@
 """serializable: how many more transactions of a SERIALIZABLE application fail because its changes are captured.
 
-16 clients of pgbench read and update one of 50,000 rows in each transaction, which fires one event; failed transactions
-are not repeated. In turn with the capture triggers disabled and enabled; the sample is the difference of a pair's rates.
+16 clients of pgbench read and update one of 50,000 rows in each transaction, which fires one event; failed
+transactions are not repeated. In turn with the capture triggers disabled and enabled; a sample is the difference of
+a pair's rates.
 """
 
 from contention import pgbench
@@ -16,7 +17,8 @@ _SCRIPT = """
 \\set id random(1, 50000)
 begin isolation level serializable;
 select status from public.callback_requests where id = :id;
-update public.callback_requests set status = case status when 'contacted' then 'completed' else 'contacted' end where id = :id;
+update public.callback_requests set status = case status when 'contacted' then 'completed' else 'contacted' end
+    where id = :id;
 end;
 """
 
@@ -42,9 +44,9 @@ def run(world: World) -> list[Figure]:
                         found = pgbench(world, database, _SCRIPT, clients=CLIENTS, transactions=transactions)
                         rates[enabled].append(100 * found.failed / (found.transactions + found.failed))
                 added = [on - off for off, on in zip(rates[False], rates[True], strict=True)]
-                number = pairs * CLIENTS * transactions
+                what = f"failures added, {what} ({pairs * CLIENTS * transactions:,} transactions each)"
                 figures += [
-                    summed_up(NAME, f"failures added, {what} ({number:,} transactions each)", added, "points", at_most(0.5)),
+                    summed_up(NAME, what, added, "points", at_most(0.5)),
                     summed_up(NAME, "    (failed without capture)", rates[False], "%"),
                     summed_up(NAME, "    (failed with capture)", rates[True], "%"),
                 ]

@@ -1,4 +1,4 @@
-"""What every benchmark needs: a Postgres of its own, databases with the sample application, and daemons as users run them.
+"""What every benchmark needs: a Postgres, databases with the sample application, daemons as users run them.
 
 The server is pgrelay's embedded one with the settings in SERVER and all else as Postgres ships it: fsync,
 synchronous_commit, full_page_writes and autovacuum are on. The daemon is `pgrelay run` with the settings that
@@ -44,8 +44,8 @@ class Database:
         """A new connection, autocommit unless told otherwise; the caller closes it."""
         return psycopg.connect(self.dsn, **{"autocommit": True, **settings})
 
-    def config(self, sources: list[dict[str, Any]], **database: str) -> Path:
-        """Write a configuration file."""
+    def config(self, name: str, sources: list[dict[str, Any]], **database: str) -> Path:
+        """Write a configuration file of this name, with these additions to `database`."""
         settings = {
             "environment": "benchmark",
             "database": {"dsn": self.dsn, **database},
@@ -53,7 +53,7 @@ class Database:
             "network": {"allow_http": True, "allowed_networks": ["127.0.0.0/8"]},
             "sources": sources,
         }
-        path = self.directory / f"{self.name}.yaml"
+        path = self.directory / f"{name}.yaml"
         path.write_text(json.dumps(settings, indent=1))  # which is YAML too
         return path
 
@@ -71,9 +71,13 @@ class Database:
     def triggers(self, *, enabled: bool) -> None:
         """Capture, or not: the triggers stay, and are enabled or disabled."""
         with self.connect() as connection:
-            for table, names in connection.execute("select watched_table, triggers from pgrelay.sources").fetchall():
+            for table, names in connection.execute(
+                "select watched_table, triggers from pgrelay.sources"
+            ).fetchall():
                 for name in names:
-                    statement = "alter table {} enable trigger {}" if enabled else "alter table {} disable trigger {}"
+                    statement = (
+                        "alter table {} enable trigger {}" if enabled else "alter table {} disable trigger {}"
+                    )
                     connection.execute(
                         sql.SQL(statement).format(sql.Identifier(*table.split(".")), sql.Identifier(name))
                     )
@@ -104,7 +108,9 @@ class Database:
             process = subprocess.Popen(pgrelay(path, *words), stdout=stream, stderr=stream)
 
             def registered() -> bool:
-                found = connection.execute("select from pgrelay.daemons where pid = %s", (process.pid,)).rowcount
+                found = connection.execute(
+                    "select from pgrelay.daemons where pid = %s", (process.pid,)
+                ).rowcount
                 return found == 1 or process.poll() is not None
 
             try:
@@ -138,7 +144,7 @@ class World:
             database = Database(name, self.cluster.dsn(name), self.directory)
             with database.connect() as connection:
                 connection.execute(_SAMPLE.read_bytes())
-            path = database.config(sample_sources() if sources is None else sources)
+            path = database.config(name, sample_sources() if sources is None else sources)
             for command in ("migrate", "apply"):
                 done = subprocess.run(pgrelay(path, command), capture_output=True, text=True, check=False)
                 if done.returncode:
@@ -188,4 +194,3 @@ def wait_for(happened: Callable[[], bool], what: str, seconds: float, every: flo
         if time.monotonic() > until:
             raise RuntimeError(f"waited {seconds:.0f} s for {what} in vain")
         time.sleep(every)
-

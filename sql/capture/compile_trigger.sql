@@ -114,12 +114,14 @@ as $$
 select case when relkind = 'p' then format($text$
     begin
         if pgrelay_op = 'DELETE' then
-            perform pg_catalog.set_config(%1$L, pg_catalog.json_build_object('from', tg_relid, 'row', old)::text, true);
+            -- \u0000 is legal in a json column, and in no text that is taken out of one
+            perform pg_catalog.set_config(%1$L, pg_catalog.replace(
+                pg_catalog.json_build_object('from', tg_relid, 'row', old)::text, '\u0000', '\ufffd'), true);
         elsif pgrelay_op = 'INSERT' and pg_catalog.current_setting(%1$L, true) <> '' then
             pgrelay_moved := pg_catalog.current_setting(%1$L, true)::json;
             perform pg_catalog.set_config(%1$L, '', true);
             if (pgrelay_moved ->> 'from')::oid <> tg_relid
-               and (pgrelay_moved -> 'row' ->> %2$L) = (pg_catalog.row_to_json(new) ->> %2$L) then
+               and (pgrelay_moved -> 'row' ->> %2$L) = (pg_catalog.replace(pg_catalog.row_to_json(new)::text, '\u0000', '\ufffd')::json ->> %2$L) then
                 old := pg_catalog.json_populate_record(new, pgrelay_moved -> 'row');
                 pgrelay_op := 'UPDATE';
             end if;

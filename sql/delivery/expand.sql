@@ -11,7 +11,7 @@ as $$
 --
 -- From snapshot to snapshot: a step takes the events of exactly those transactions that became visible since the step
 -- before, whatever their ids, clocks and lengths, so none is missed and none is taken twice. One daemon at a time
--- (another gets no rows); the position is written in the same transaction as the deliveries. More than p_limit new
+-- (another gets one row of nulls with attempt -1); the position is written in the same transaction as the deliveries. More than p_limit new
 -- events (a bulk update) are taken in pages, in id order, within one window.
 --
 -- At most p_room rows are leased to p_daemon_id, of each webhook p_free (by p_webhook_ids), else p_default_free; the rest is
@@ -38,7 +38,11 @@ begin
         -- the position would be read as of before the lock was had, and a window taken twice
         raise exception using errcode = 'PGR24', message = 'events are expanded at isolation level read committed only';
     end if;
-    if not pg_try_advisory_xact_lock(hashtext('pgrelay'), hashtext('expand')) then return; end if;
+    if not pg_try_advisory_xact_lock(hashtext('pgrelay'), hashtext('expand')) then
+        attempt := -1;
+        return next;
+        return;
+    end if;
     select * into v_last from pgrelay.feed_windows order by id desc limit 1;
     if not found then
         raise exception using errcode = 'PGR24', message = 'pgrelay.feed_windows is empty: nobody knows which events are done',

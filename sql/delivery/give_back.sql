@@ -14,3 +14,17 @@ begin
 end
 $$;
 comment on function pgrelay.give_back(bigint, bigint[]) is 'Returns leased deliveries that were not started. Called by the daemon.';
+
+create or replace function pgrelay.give_back_unknown(p_daemon_id bigint, p_known_ids bigint[])
+returns integer language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+-- Return what a daemon has leased without knowing: a claim was made, and its answer lost with the connection. As long
+-- as that daemon lives, nobody else would take them. Reads the whole queue, so it is called after such a loss only.
+begin
+    return pgrelay.give_back(p_daemon_id, array(
+        select id from pgrelay.delivery_queue
+        where leased_by = p_daemon_id and status = 'in_flight' and not id = any (p_known_ids) order by id));
+end
+$$;
+comment on function pgrelay.give_back_unknown(bigint, bigint[]) is
+    'Returns deliveries that a daemon leased without learning of it. Called by the daemon after it lost the database.';

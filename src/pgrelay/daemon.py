@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -13,15 +14,17 @@ from typing import Any
 
 import pgrelay
 from pgrelay.addresses import Policy as AddressPolicy
+from pgrelay.attempt import RetryPolicy
 from pgrelay.config.settings import Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
 from pgrelay.db.guard import StandbyRefused, one, refuse_copy, refuse_standby, refuse_unknown_schema
 from pgrelay.db.listener import Listener
 from pgrelay.db.store import Store
-from pgrelay.deliverer import Deliverer, Policy
+from pgrelay.deliverer import Deliverer
 from pgrelay.delivery import Outcome, Verdict
 from pgrelay.errors import ConfigError, DatabaseUnavailable, PgrelayError
-from pgrelay.logs import log_observation
+from pgrelay.holdings import Policy
+from pgrelay.logs import configure, log_observation, set_level
 from pgrelay.observation import (
     AttemptFailed,
     ConfigRejected,
@@ -64,6 +67,7 @@ async def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     Raises what a person must mend before anything may be sent: a schema that does not fit, a database that is a copy,
     a missing privilege. A database that is away, or a standby, is waited for.
     """
+    configure(settings.log.level, settings.log.format, sys.stdout)
     daemon = Daemon(settings, reload, observe=log_observation)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,6 +94,7 @@ class Daemon:
         self._told_deaf = False
         self._encoding = "UTF8"
         self._deliverer: Deliverer | None = None
+        self._transport: Transport | None = None
         self._fatal: PgrelayError | None = None
 
     def stop(self, reason: str = "asked to") -> None:
@@ -107,8 +112,10 @@ class Daemon:
         else:
             changed = changed_keys(self._settings, read)
             self._settings = reloaded(self._settings, read)
-            if self._deliverer is not None:
+            set_level(self._settings.log.level)
+            if self._deliverer is not None and self._transport is not None:
                 self._deliverer.adopt(_policy(self._settings))
+                self._transport.adopt(_addresses(self._settings))
             self._observe(
                 ConfigReloaded(
                     tuple(key.name for key in changed if key.reloadable),
@@ -138,10 +145,7 @@ class Daemon:
             Store(await stack.enter_async_context(self._link(purpose)), self._encoding)
             for purpose in ("claim", "record", "upkeep", "heartbeat")
         ]
-        transport = Transport(
-            AddressPolicy.of(settings.network.allowed_networks, allow_http=settings.network.allow_http),
-            settings.delivery.max_response_bytes,
-        )
+        transport = self._transport = Transport(_addresses(settings), settings.delivery.max_response_bytes)
         await transport.start()
         stack.push_async_callback(transport.close)
 
@@ -189,7 +193,7 @@ class Daemon:
         )
         listener = Listener(
             lambda: self._open("listen"),
-            on_wake=deliverer.wake,
+            on_wake=deliverer.notified,
             on_state=self._listening,
             proof_interval=10.0,
         )
@@ -204,7 +208,7 @@ class Daemon:
                 chores.release_lapsed,
                 chores.cancel_orphans,
                 every=settings.daemon.lease / 5,
-                wake=deliverer.wake,
+                wake=deliverer.look_everywhere,
                 observe=self._observe,
             ),
             FoldMetrics(chores.fold_metrics),
@@ -279,6 +283,7 @@ class Daemon:
                 self._observe(DatabaseLost("start", error.message, backoff))
                 self._notifier.status(f"waiting for the database: {error.message}")
             lost_at = lost_at or loop.time()
+            self._notifier.extend_timeout(30.0)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(backoff):
                     await self._stopping.wait()
@@ -326,8 +331,8 @@ class Daemon:
 
     def _recorded(self, outcome: Outcome, fenced: bool) -> None:
         claim = outcome.claim
-        if self._deliverer is not None and not fenced:
-            self._deliverer.recorded(outcome)
+        if self._deliverer is not None:
+            self._deliverer.recorded(outcome, fenced=fenced)
         if outcome.verdict is Verdict.SUCCEEDED:
             self._observe(
                 Delivered(
@@ -376,13 +381,19 @@ class Daemon:
             await asyncio.sleep(min(interval, 10.0))
 
 
+def _addresses(settings: Settings) -> AddressPolicy:
+    return AddressPolicy.of(settings.network.allowed_networks, allow_http=settings.network.allow_http)
+
+
 def _policy(settings: Settings) -> Policy:
     return Policy(
         max_in_flight=settings.daemon.max_in_flight,
         max_concurrency=settings.delivery.max_concurrency,
         batch_size=settings.daemon.batch_size,
         user_agent=settings.delivery.user_agent,
-        retry_schedule=settings.delivery.retry_schedule,
-        retry_jitter=settings.delivery.retry_jitter,
-        max_retry_wait=settings.delivery.max_retry_wait,
+        retry=RetryPolicy(
+            schedule=settings.delivery.retry_schedule,
+            jitter=settings.delivery.retry_jitter,
+            max_wait=settings.delivery.max_retry_wait,
+        ),
     )

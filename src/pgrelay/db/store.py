@@ -23,6 +23,8 @@ class Expansion:
     #: webhook id -> deliveries that are pending since this step
     backlog: dict[int, int] = field(default_factory=dict)
     more: bool = False
+    #: Nothing was looked at: another daemon is expanding.
+    refused: bool = False
 
     @property
     def deliveries(self) -> int:
@@ -87,6 +89,8 @@ class Store:
                 expansion.claims.append(Claim._make(row))
             elif row[2] is not None:
                 expansion.backlog[row[2]] = row[5]
+            elif row[5] == -1:
+                expansion.refused = True
             else:
                 expansion.more = True
         return expansion
@@ -142,6 +146,20 @@ class Store:
         """Return deliveries that were not started. How many were still ours."""
         rows = await self._rows("select pgrelay.give_back(%s, %s::bigint[])", daemon_id, numbers(delivery_ids))
         return int(rows[0][0])
+
+    async def give_back_unknown(self, daemon_id: int, known_ids: Sequence[int]) -> int:
+        """Return what is leased by this daemon though it knows nothing of it: the answer to a claim was lost."""
+        rows = await self._rows("select pgrelay.give_back_unknown(%s, %s::bigint[])", daemon_id, numbers(known_ids))
+        return int(rows[0][0])
+
+    async def callable_versions(self, ids: Sequence[int]) -> dict[int, int]:
+        """Versions of those of the webhooks that may be called: active, not paused."""
+        rows = await self._rows(
+            "select id, version from pgrelay.webhook_configurations"
+            " where id = any (%s::bigint[]) and is_active and not paused",
+            numbers(ids),
+        )
+        return {row[0]: row[1] for row in rows}
 
     async def cancel_gone(self, daemon_id: int, delivery_ids: Sequence[int]) -> None:
         """End leased deliveries whose webhook is gone."""
@@ -228,12 +246,15 @@ class Store:
         """Say whether captures should notify: True before sleeping, False while busy. Seen at once by everybody."""
         await self._rows("select setval('pgrelay.wake', %s)", 2 if wanted else 1)
 
-    async def running_transactions(self) -> tuple[int, int]:
-        """(xmin, xmax) of a snapshot taken now: writers older than xmin are finished, none is at or above xmax."""
-        rows = await self._rows(
-            "select pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint from pg_current_snapshot() as s"
-        )
-        return int(rows[0][0]), int(rows[0][1])
+    async def draw_transaction_id(self) -> int:
+        """A transaction id of its own: every transaction that began to write before has a lower one."""
+        rows = await self._rows("select pg_current_xact_id()::text::bigint")
+        return int(rows[0][0])
+
+    async def oldest_running(self) -> int:
+        """Every transaction with a lower id has ended."""
+        rows = await self._rows("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        return int(rows[0][0])
 
 
 def _readable(body: bytes | None) -> str | None:

@@ -67,6 +67,14 @@ def test_an_insert_and_a_move_in_one_upsert_are_told_apart(orders: Shop) -> None
     assert sorted(seen(orders)) == [("changed", "1"), ("created", "2")]
 
 
+def test_a_row_that_moves_may_hold_anything(orders: Shop) -> None:
+    orders.run("alter table orders add doc json, add note text")
+    orders.run("insert into orders (id, region, doc, note) values (1, 'n', %s, %s)", '{"a": "\\u0000"}', "\\u0000 \"'")
+    orders.taken()
+    event = orders.made("update orders set region = 's'")
+    assert (event.type, event.resource["note"]) == ("order.changed", "\\u0000 \"'")
+
+
 def test_a_row_deleted_and_inserted_again_is_deleted_and_created(orders: Shop) -> None:
     orders.run("insert into orders values (1, 'n'), (2, 'n')")
     orders.taken()
