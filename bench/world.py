@@ -114,7 +114,7 @@ class Database:
                 return found == 1 or process.poll() is not None
 
             try:
-                wait_for(registered, "the daemon to start", 15)
+                wait_for(registered, "the daemon to start", 60)
                 if process.poll() is not None:
                     raise RuntimeError(f"the daemon did not start:\n{log.read_text()}")
                 yield process.pid

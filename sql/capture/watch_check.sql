@@ -38,21 +38,27 @@ end
 $$;
 comment on function pgrelay.watch_payload(text, text, jsonb) is 'Refuses a payload of the wrong form.';
 
-create or replace function pgrelay.watch_try(p_table regclass, p_expression text)
+create or replace function pgrelay.watch_try(p_table regclass, p_expression text, p_form text default '%s')
 returns void language plpgsql set search_path = pg_catalog, pg_temp set row_security = off
 as $$
--- Plan an expression over new and old without running it. PGR13 with Postgres's own words when it cannot be.
+-- Plan an expression over new and old without running it, in the form in which it will be used. PGR13 with Postgres's own
+-- words when it cannot be.
 --
--- OFFSET 0 keeps the planner from working the expression out for a row of nulls.
+-- OFFSET 0 keeps the planner from working the expression out for a row of nulls. What stands in parentheses must also
+-- stand alone: "true) or (true" does not.
+declare
+    v_form text;
 begin
-    execute format(E'explain select %s from (select (null::%s).* offset 0) as new, (select (null::%s).* offset 0) as old',
-                   p_expression, p_table, p_table);
+    foreach v_form in array array[p_form, E'\n%s\n'] loop
+        execute format('explain select %s from (select (null::%s).* offset 0) as new, (select (null::%2$s).* offset 0) as old',
+                       format(v_form, p_expression), p_table);
+    end loop;
 exception when others then
     if sqlstate like '40%' or sqlstate like '57%' then raise; end if;
     raise exception using errcode = 'PGR13', message = sqlerrm;
 end
 $$;
-comment on function pgrelay.watch_try(regclass, text) is 'Plans an expression over new and old; PGR13 when that fails.';
+comment on function pgrelay.watch_try(regclass, text, text) is 'Plans an expression over new and old; PGR13 when that fails.';
 
 create or replace function pgrelay.watch_hint(p_message text)
 returns text language sql immutable set search_path = pg_catalog, pg_temp
@@ -119,7 +125,7 @@ begin
     end if;
     begin
         foreach v_operation in array case when p_rule ? 'at' then array['INSERT'] else v_operations end loop
-            perform pgrelay.watch_try(p_table, format('(%s)::boolean', pgrelay.compile_condition(p_table, p_rule, v_operation)));
+            perform pgrelay.watch_try(p_table, pgrelay.compile_condition(p_table, p_rule, v_operation), '(%s)::boolean');
         end loop;
     exception when sqlstate 'PGR11' or sqlstate 'PGR13' then
         perform pgrelay.compile_error(v_name, v_where, 'its condition fails: ' || sqlerrm, pgrelay.watch_hint(sqlerrm));
@@ -139,8 +145,8 @@ begin
                 format('%I is a VIRTUAL generated column, which is null in triggers', v_virtual), 'Write its expression instead.');
         end if;
         begin
-            perform pgrelay.watch_try(p_table, format(case v_part when 'when' then E'(\n%s\n)::boolean' when 'tenant.sql' then E'(\n%s\n)::text'
-                                                                else E'pg_catalog.to_json((\n%s\n))' end, v_sql));
+            perform pgrelay.watch_try(p_table, v_sql, case v_part when 'when' then E'(\n%s\n)::boolean' when 'tenant.sql' then E'(\n%s\n)::text'
+                                                                  else E'pg_catalog.to_json((\n%s\n))' end);
         exception when sqlstate 'PGR13' then
             perform pgrelay.compile_error(v_name, v_where || ' ' || v_part, sqlerrm, pgrelay.watch_hint(sqlerrm));
         end;

@@ -40,8 +40,8 @@ as $$
 -- Declare this database the original: p_pending keep sends what was pending when it was copied, cancel does not.
 --
 -- Transaction ids of another cluster mean nothing here, so events not yet expanded are given this transaction's, and the
--- feed starts anew behind them. Writers of events wait for the moment this takes. Returns how many deliveries were
--- pending or in flight. Locks as the daemon takes them: the feed, its own row, the tables.
+-- feed starts anew behind them. Writers of events, and claims, wait for the moment this takes. Returns how many
+-- deliveries were pending or in flight.
 declare
     v_count bigint;
     v_last pgrelay.feed_windows;
@@ -54,7 +54,6 @@ begin
     end if;
     perform set_config('lock_timeout', '5s', true);
     perform pg_advisory_xact_lock(hashtext('pgrelay'), hashtext('expand'));
-    perform from pgrelay.daemons where ended_at is null order by id for update;
     lock table pgrelay.outbox, pgrelay.delivery_queue in share row exclusive mode;
     perform pgrelay.lift_sequences();
     select * into v_last from pgrelay.feed_windows order by id desc limit 1;

@@ -10,8 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
-
-
 import pgrelay
 from pgrelay.addresses import Policy as AddressPolicy
 from pgrelay.attempt import RetryPolicy
@@ -168,7 +166,11 @@ class Daemon:
             )
 
         heartbeat = Heartbeat(
-            beat, sign_on, lease=settings.daemon.lease, observe=self._observe, identity=lambda: self._daemon_id
+            beat,
+            sign_on,
+            lease=settings.daemon.lease,
+            observe=self._observe,
+            identity=lambda: self._daemon_id,
         )
         recorder = Recorder(
             records.record,
@@ -216,7 +218,9 @@ class Daemon:
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background]
+            tasks = [
+                group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background
+            ]
             tasks.append(group.create_task(self._guarded(listener.run())))
             kept = [
                 group.create_task(self._guarded(run_forever(heartbeat, self._observe))),
@@ -244,7 +248,7 @@ class Daemon:
         self._observe(DaemonStopped(given_back))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """A part that meets what only a person can mend stops the daemon in good order; its error is raised at the end."""
+        """A part that meets what only a person can mend stops the daemon in good order; it is raised at the end."""
         try:
             await work
         except PgrelayError as error:
@@ -259,7 +263,9 @@ class Daemon:
             try:
                 await self._admit(connection)
                 row = await one(connection, "select getdatabaseencoding()")
-                self._encoding = "SQL_ASCII" if row is not None and row[0] in ("SQL_ASCII", b"SQL_ASCII") else "UTF8"
+                self._encoding = (
+                    "SQL_ASCII" if row is not None and row[0] in ("SQL_ASCII", b"SQL_ASCII") else "UTF8"
+                )
             finally:
                 await connection.close()
 
@@ -370,7 +376,9 @@ class Daemon:
         if self._deliverer is None:
             return "starting"
         mode = "listening" if self._hears else "polling"
-        return f"{mode}, {self._deliverer.in_flight} requests under way, {self._deliverer.held} deliveries held"
+        return (
+            f"{mode}, {self._deliverer.in_flight} requests under way, {self._deliverer.held} deliveries held"
+        )
 
     async def _watchdog(self) -> None:
         """Tell systemd that the event loop turns. It does not depend on the database, which may be away for long."""

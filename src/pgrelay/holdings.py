@@ -4,7 +4,6 @@ Learns the webhooks that claims are for, and hands deliveries to `slots`. Knows 
 claim was never answered can be told from the others.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -150,7 +149,9 @@ class Holdings:
 
     async def _deliver(self, lane: Lane, identity: int, claim: Claim) -> None:
         webhook, builder = lane.webhook, lane.builder
-        assert webhook is not None and builder is not None, "take() learns a webhook before it offers its lane"
+        assert webhook is not None and builder is not None, (
+            "take() learns a webhook before it offers its lane"
+        )
         self._record(identity, await attempt(claim, webhook, builder, self._policy.retry, self._send))
 
     def _done(self, lane: Lane) -> None:

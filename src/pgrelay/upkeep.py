@@ -205,7 +205,9 @@ class WatchCapture:
     name = "capture errors"
     every = 30.0
 
-    def __init__(self, count: Callable[[], Awaitable[int]], *, observe: Callable[[Observation], None]) -> None:
+    def __init__(
+        self, count: Callable[[], Awaitable[int]], *, observe: Callable[[Observation], None]
+    ) -> None:
         self._count = count
         self._observe = observe
         self._told = 0

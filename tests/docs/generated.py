@@ -37,7 +37,10 @@ SHARED = {"adopt"}
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        + "\n"
+    )
 
 
 def code(text: str) -> str:
@@ -47,7 +50,11 @@ def code(text: str) -> str:
 def sentence(thing: object) -> str:
     """The first paragraph of a docstring that somebody wrote; nothing for a dataclass's own."""
     text = inspect.getdoc(thing) or ""
-    return "" if text.startswith(f"{getattr(thing, '__name__', '')}(") else " ".join(text.split("\n\n")[0].split())
+    return (
+        ""
+        if text.startswith(f"{getattr(thing, '__name__', '')}(")
+        else " ".join(text.split("\n\n")[0].split())
+    )
 
 
 # From the program ------------------------------------------------------------------------------------------------
@@ -63,7 +70,9 @@ def states() -> str:
         if origin in origins and end in ends
     ]
     finished = [f"    {status} --> [*]" for status in (Status.SUCCEEDED,)]
-    diagram = "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> pending: expand", *arrows, *finished, "```"])
+    diagram = "\n".join(
+        ["```mermaid", "stateDiagram-v2", "    [*] --> pending: expand", *arrows, *finished, "```"]
+    )
     rows = [
         (code(verb), *(", ".join(code(status) for status in Status if status in side) for side in sides))
         for verb, sides in TRANSITIONS.items()
@@ -73,14 +82,23 @@ def states() -> str:
 
 def floors() -> str:
     """The floors that tests/unit/test_floors.py holds the code to; rooms that exist."""
-    built = [sorted(room for room in rooms if (SRC / room).is_dir() or (SRC / f"{room}.py").is_file()) for rooms in FLOORS]
-    numbered = [(str(len(built) - 1 - number), ", ".join(map(code, rooms))) for number, rooms in enumerate(built)]
+    built = [
+        sorted(room for room in rooms if (SRC / room).is_dir() or (SRC / f"{room}.py").is_file())
+        for rooms in FLOORS
+    ]
+    numbered = [
+        (str(len(built) - 1 - number), ", ".join(map(code, rooms))) for number, rooms in enumerate(built)
+    ]
     return table(("Floor", "Rooms"), [row for row in numbered if row[1]])
 
 
 def log_events() -> str:
     """Every observation as a log line: its name, its level, its keys."""
-    kinds = [kind for kind in vars(observation).values() if inspect.isclass(kind) and kind.__module__ == observation.__name__]
+    kinds = [
+        kind
+        for kind in vars(observation).values()
+        if inspect.isclass(kind) and kind.__module__ == observation.__name__
+    ]
     rows = [
         (
             code(re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()),
@@ -96,7 +114,9 @@ def log_events() -> str:
 
 def exit_codes() -> str:
     """Exit codes: those of the errors, and those that only the command line has."""
-    kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind) and kind.__module__ == errors.__name__]
+    kinds = [
+        kind for kind in vars(errors).values() if inspect.isclass(kind) and kind.__module__ == errors.__name__
+    ]
     meanings: dict[int, list[str]] = {
         0: ["Fine."],
         2: ["Wrong usage of the command line; or `check` found errors."],
@@ -107,8 +127,12 @@ def exit_codes() -> str:
     for kind in kinds:
         if kind is not errors.PgrelayError:
             meanings.setdefault(kind.exit_code, []).append(sentence(kind))
-    meanings[errors.Refused.exit_code].append("Or `check` found warnings, or `verify` or `webhooks test` say no.")
-    return table(("Code", "Meaning"), [(str(number), " ".join(meanings[number])) for number in sorted(meanings)])
+    meanings[errors.Refused.exit_code].append(
+        "Or `check` found warnings, or `verify` or `webhooks test` say no."
+    )
+    return table(
+        ("Code", "Meaning"), [(str(number), " ".join(meanings[number])) for number in sorted(meanings)]
+    )
 
 
 def commands() -> str:
@@ -123,7 +147,10 @@ def commands() -> str:
                     yield below.prog, about[name]
                 yield from walk(below)
 
-    return table(("Command", "What it is for"), [(code(prog), f"{text[0].upper()}{text[1:]}.") for prog, text in walk(build_parser())])
+    return table(
+        ("Command", "What it is for"),
+        [(code(prog), f"{text[0].upper()}{text[1:]}.") for prog, text in walk(build_parser())],
+    )
 
 
 # From the database -----------------------------------------------------------------------------------------------
@@ -161,14 +188,19 @@ def verbs(db: psycopg.Connection, *, people: bool) -> str:
             shown.append((code(call), code(result), who, comment or ""))
         elif not people and roles == ["pgrelay_daemon"] and name not in SHARED:
             shown.append((code(name), comment or ""))
-    return table(("Call", "Returns", "Who may", "What it does") if people else ("Function", "What it does"), shown)
+    return table(
+        ("Call", "Returns", "Who may", "What it does") if people else ("Function", "What it does"), shown
+    )
 
 
 def columns(db: psycopg.Connection, name: str) -> str:
     rows = db.execute(_COLUMNS, [name]).fetchall()
     return table(
         ("Column", "Type", "Default", "Meaning"),
-        [(code(column), kind, code(default.removeprefix("pg_catalog.")), comment or "") for column, kind, default, comment in rows],
+        [
+            (code(column), kind, code(default.removeprefix("pg_catalog.")), comment or "")
+            for column, kind, default, comment in rows
+        ],
     )
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from docs.blocks import Block, blocks_of
 
-
 #: What the one value of a query is when it found or did nothing.
 NOTHING = [[], [(False,)], [(0,)]]
 

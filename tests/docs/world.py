@@ -9,11 +9,11 @@ is armed.
 import json
 
 import psycopg
-from support.queue import expand, failed, record, retried, sign_on, succeeded
 
 from docs.blocks import ROOT
 from pgrelay.config import load
 from pgrelay.delivery import ErrorKind
+from support.queue import expand, failed, record, retried, sign_on, succeeded
 
 _WEBHOOKS = """
 insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events) values
@@ -44,7 +44,11 @@ def furnish(db: psycopg.Connection) -> None:
     db.execute(_ROW, ["2", None])
     daemon = sign_on(db, "relay-1")
     leases = {lease.delivery_id: lease for lease in expand(db, daemon).leases}
-    unavailable = {"error_kind": ErrorKind.STATUS, "error_message": "HTTP 503 Service Unavailable", "status_code": 503}
+    unavailable = {
+        "error_kind": ErrorKind.STATUS,
+        "error_message": "HTTP 503 Service Unavailable",
+        "status_code": 503,
+    }
     lost = record(
         db,
         daemon,

@@ -6,14 +6,16 @@ import string
 import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.queue import value
 
 from pgrelay.db.arrays import numbers, texts
+from support.queue import value
 
 # one connection serves all examples: nothing is written
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 
-awkward = st.text(alphabet=st.sampled_from(string.printable + "{}\"\\,'\0\ud800\udfff\ufeff\u2028é🚀"), max_size=20)
+awkward = st.text(
+    alphabet=st.sampled_from(string.printable + "{}\"\\,'\0\ud800\udfff\ufeff\u2028é🚀"), max_size=20
+)
 
 
 def storable(text: str | None) -> str | None:
@@ -25,7 +27,9 @@ def storable(text: str | None) -> str | None:
 
 @relaxed
 @given(st.lists(st.none() | awkward | st.text() | st.sampled_from(["NULL", "null", "", " ", "{}", '"'])))
-def test_texts_arrive_as_they_are_but_for_what_cannot_be_stored(db: psycopg.Connection, given: list[str | None]) -> None:
+def test_texts_arrive_as_they_are_but_for_what_cannot_be_stored(
+    db: psycopg.Connection, given: list[str | None]
+) -> None:
     assert value(db, "select %s::text[]", texts(given)) == [storable(text) for text in given]
 
 
@@ -42,7 +46,11 @@ def test_whole_numbers_arrive(db: psycopg.Connection, given: list[int | None]) -
 
 @relaxed
 @given(st.lists(st.none() | st.floats(allow_nan=False)))
-def test_floats_arrive_to_the_last_digit_infinities_included(db: psycopg.Connection, given: list[float | None]) -> None:
+def test_floats_arrive_to_the_last_digit_infinities_included(
+    db: psycopg.Connection, given: list[float | None]
+) -> None:
     found = value(db, "select %s::double precision[]", numbers(given))
     assert found == given
-    assert [x is not None and math.copysign(1, x) for x in found] == [x is not None and math.copysign(1, x) for x in given]
+    assert [x is not None and math.copysign(1, x) for x in found] == [
+        x is not None and math.copysign(1, x) for x in given
+    ]

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+
+from pgrelay.delivery import TRANSITIONS, Claim, Status
 from support.queue import (
     add_event,
     add_webhook,
@@ -19,8 +21,6 @@ from support.queue import (
     succeeded,
     value,
 )
-
-from pgrelay.delivery import TRANSITIONS, Claim, Status
 
 
 class Scene:

@@ -1,10 +1,10 @@
 """The path of a delivery by hand: webhooks and events put there, SQL verbs called as the daemon calls them.
 
-    webhook = add_webhook(db)
-    event = add_event(db)
-    daemon = sign_on(db)
-    (lease,) = expand(db, daemon).leases
-    record(db, daemon, succeeded(lease))
+webhook = add_webhook(db)
+event = add_event(db)
+daemon = sign_on(db)
+(lease,) = expand(db, daemon).leases
+record(db, daemon, succeeded(lease))
 """
 
 import json
@@ -30,6 +30,8 @@ class Step:
     #: webhook -> deliveries of this step that are pending
     backlog: dict[int, int] = field(default_factory=dict)
     more: bool = False
+    #: Another daemon was at it.
+    busy: bool = False
 
 
 def value(db: psycopg.Connection, query: str, *parameters: Any) -> Any:
@@ -45,7 +47,9 @@ def until_it_waits(db: psycopg.Connection, other: psycopg.Connection) -> None:
         pass
 
 
-def add_webhook(db: psycopg.Connection, company_id: object = "1", events: Sequence[str] = ("*",), **columns: Any) -> int:
+def add_webhook(
+    db: psycopg.Connection, company_id: object = "1", events: Sequence[str] = ("*",), **columns: Any
+) -> int:
     """A webhook; its id. Its subscriptions are old enough for any event."""
     given = {
         "company_id": company_id,
@@ -56,14 +60,18 @@ def add_webhook(db: psycopg.Connection, company_id: object = "1", events: Sequen
     }
     names = sql.SQL(", ").join(map(sql.Identifier, given))
     places = sql.SQL(", ").join([sql.Placeholder()] * len(given))
-    query = sql.SQL("insert into pgrelay.webhook_configurations ({}) values ({}) returning id").format(names, places)
+    query = sql.SQL("insert into pgrelay.webhook_configurations ({}) values ({}) returning id").format(
+        names, places
+    )
     row = db.execute(query, list(given.values())).fetchone()
     assert row is not None
     db.execute("update pgrelay.subscriptions set since = since - interval '1 day' where webhook_id = %s", row)
     return int(row[0])
 
 
-def add_event(db: psycopg.Connection, event_type: str = "callback.created", company_id: str = "1", **columns: Any) -> int:
+def add_event(
+    db: psycopg.Connection, event_type: str = "callback.created", company_id: str = "1", **columns: Any
+) -> int:
     """One event, as a capture function writes it; its id."""
     given = {
         "event_type": event_type,
@@ -81,7 +89,9 @@ def add_event(db: psycopg.Connection, event_type: str = "callback.created", comp
     return int(row[0])
 
 
-def add_events(db: psycopg.Connection, count: int, event_type: str = "callback.created", company_id: str = "1") -> None:
+def add_events(
+    db: psycopg.Connection, count: int, event_type: str = "callback.created", company_id: str = "1"
+) -> None:
     """Many events in one statement."""
     db.execute(
         "insert into pgrelay.outbox (event_type, company_id, idempotency_key, resource_id, body)"
@@ -115,6 +125,8 @@ def expand(
             step.leases.append(Claim._make(row))
         elif row[2] is not None:
             step.backlog[row[2]] = row[5]
+        elif row[5] == -1:
+            step.busy = True
         else:
             step.more = True
     return step
@@ -127,7 +139,10 @@ def pend(db: psycopg.Connection, daemon: int, **limits: int) -> None:
 
 
 def claim(
-    db: psycopg.Connection, daemon: int, wanted: Mapping[int, int] | int, floors: Mapping[int, float] | None = None
+    db: psycopg.Connection,
+    daemon: int,
+    wanted: Mapping[int, int] | int,
+    floors: Mapping[int, float] | None = None,
 ) -> list[Claim]:
     """Lease due deliveries: `wanted` is how many of each webhook, or the one webhook to take all of."""
     limits = {wanted: PLENTY} if isinstance(wanted, int) else wanted
@@ -148,7 +163,12 @@ def succeeded(lease: Claim, **details: Any) -> Outcome:
 
 
 def failed(lease: Claim, **details: Any) -> Outcome:
-    given = {"duration": 0.3, "error_kind": ErrorKind.TIMEOUT, "error_message": "no answer within 10 s", **details}
+    given = {
+        "duration": 0.3,
+        "error_kind": ErrorKind.TIMEOUT,
+        "error_message": "no answer within 10 s",
+        **details,
+    }
     return Outcome(lease, Verdict.FAILED, 0.0, **given)
 
 
@@ -159,7 +179,9 @@ def retried(lease: Claim, retry_in: float = 0.0, **details: Any) -> Outcome:
 def record(db: psycopg.Connection, daemon: int, *outcomes: Outcome, resent: bool = False) -> list[int]:
     """Write a batch of outcomes; the ids of deliveries for which one did not count."""
     claims = [outcome.claim for outcome in outcomes]
-    bodies = [None if outcome.response_body is None else outcome.response_body.decode() for outcome in outcomes]
+    bodies = [
+        None if outcome.response_body is None else outcome.response_body.decode() for outcome in outcomes
+    ]
     rows = db.execute(
         "select * from pgrelay.record_outcomes(%s, %s, %s::bigint[], %s::integer[], %s::text[], %s::bigint[], %s::bigint[],"
         " %s::integer[], %s::double precision[], %s::integer[], %s::integer[], %s::text[], %s::text[],"

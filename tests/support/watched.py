@@ -1,8 +1,8 @@
 """An application whose tables pgrelay watches: make a table, watch it, write, and see what was captured.
 
-    shop.table("orders", "id int primary key, status text")
-    shop.watch("orders", {"event": "order.paid", "becomes": {"status": "paid"}})
-    assert shop.fired("insert into orders values (1, 'paid')") == ["order.paid"]
+shop.table("orders", "id int primary key, status text")
+shop.watch("orders", {"event": "order.paid", "becomes": {"status": "paid"}})
+assert shop.fired("insert into orders values (1, 'paid')") == ["order.paid"]
 """
 
 import json
@@ -77,14 +77,17 @@ class CaptureError(NamedTuple):
 
 
 class Shop:
-    """The application, its superuser's connection (autocommit, search_path shop), and what pgrelay made of its writes."""
+    """The application, its superuser's connection (autocommit, search_path shop), and what was made of its writes."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.db = self.connect()
 
     def connect(self, **settings: Any) -> psycopg.Connection:
-        return self.database.connect(options="-c search_path=shop,public -c client_min_messages=warning", **settings)
+        """One more of the same."""
+        return self.database.connect(
+            options="-c search_path=shop,public -c client_min_messages=warning", **settings
+        )
 
     def run(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Its rows; several statements at once are allowed without parameters."""
@@ -100,7 +103,9 @@ class Shop:
     def orders(self, **columns: str) -> None:
         """The table that most tests watch."""
         more = "".join(f", {name} {definition}" for name, definition in columns.items())
-        self.table("orders", f"id int primary key, company_id text default '1', status text, total numeric{more}")
+        self.table(
+            "orders", f"id int primary key, company_id text default '1', status text, total numeric{more}"
+        )
 
     def watch(self, table: str, /, *rules: Mapping[str, Any], **keys: Any) -> int:
         """Watch shop.<table>; every event is kept for a tenant "1" unless the keys say otherwise."""

@@ -19,8 +19,10 @@ FLOORS = [
     {"cli"},
     {"daemon"},
     {"deliverer", "recorder", "upkeep", "api", "demo"},
+    {"holdings"},  # what is leased: attempts, in slots, of lanes
     {"db", "transport", "receiver", "logs", "metrics", "systemd"},
     {"config"},
+    {"attempt", "slots"},
     {"lanes"},  # holds what is claimed, and how to build its requests
     {"request"},  # signs
     {"signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},

@@ -82,7 +82,7 @@ def _bash(nodes: list[Node], *, zsh: bool) -> str:
     start = "autoload -Uz compinit bashcompinit && compinit && bashcompinit\n" if zsh else ""
     return f"""{start}_pgrelay() {{
     local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}"
-    local path="" candidate word index words="" files=""
+    local path="" candidate known word index words="" files=""
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${{COMP_WORDS[index]}}"
         candidate="${{path:+$path }}$word"

@@ -13,7 +13,14 @@ import psycopg
 from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pgrelay.errors import ConfigError, DatabaseUnavailable, NotPermitted, PgrelayError, Refused, SchemaMismatch
+from pgrelay.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    NotPermitted,
+    PgrelayError,
+    Refused,
+    SchemaMismatch,
+)
 
 T = TypeVar("T")
 #: For those who pass connections on without speaking to them.
@@ -47,7 +54,11 @@ def conninfo(dsn: str, *, application_name: str, connect_timeout: float) -> str:
 
 
 async def connect(
-    dsn: str, *, application_name: str = "pgrelay", connect_timeout: float = 5.0, statement_timeout: float = 30.0
+    dsn: str,
+    *,
+    application_name: str = "pgrelay",
+    connect_timeout: float = 5.0,
+    statement_timeout: float = 30.0,
 ) -> AsyncConnection:
     """An open connection, ready for verbs. Raises DatabaseUnavailable, NotPermitted, or ConfigError for the DSN."""
     info = conninfo(dsn, application_name=application_name, connect_timeout=connect_timeout)
@@ -78,16 +89,22 @@ def translate(error: psycopg.Error) -> PgrelayError:
         kind = NotPermitted if state == "PGR12" else Refused
         return kind(text, hint)
     if isinstance(error, errors.InsufficientPrivilege):
-        return NotPermitted(text, hint or "Grant the role pgrelay_daemon (or pgrelay_admin) to the role that connects.")
+        return NotPermitted(
+            text, hint or "Grant the role pgrelay_daemon (or pgrelay_admin) to the role that connects."
+        )
     if isinstance(
         error,
         errors.InvalidSchemaName | errors.UndefinedTable | errors.UndefinedFunction | errors.UndefinedColumn,
     ):
-        return SchemaMismatch(f"the schema in the database does not fit this program: {text}", "Run pgrelay migrate.")
+        return SchemaMismatch(
+            f"the schema in the database does not fit this program: {text}", "Run pgrelay migrate."
+        )
     if isinstance(error, errors.InvalidPassword | errors.InvalidAuthorizationSpecification):
         return DatabaseUnavailable(text, "Check user and password of database.dsn, and pg_hba.conf.")
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return DatabaseUnavailable(text, "Check that Postgres runs and that database.dsn (or PGHOST …) is right.")
+        return DatabaseUnavailable(
+            text, "Check that Postgres runs and that database.dsn (or PGHOST …) is right."
+        )
     return Refused(text, hint)
 
 

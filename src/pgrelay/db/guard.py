@@ -29,23 +29,28 @@ async def refuse_standby(connection: AsyncConnection) -> None:
         )
 
 
-async def refuse_unknown_schema(connection: AsyncConnection, shipped: Iterable[Migration] | None = None) -> None:
+async def refuse_unknown_schema(
+    connection: AsyncConnection, shipped: Iterable[Migration] | None = None
+) -> None:
     """Raise SchemaMismatch when the schema is missing, older than this program, or newer and breaking."""
     row = await one(connection, "select to_regclass('pgrelay.schema_migrations') is not null")
     if row is None or not row[0]:
         raise SchemaMismatch("there is no pgrelay schema in this database", "Run pgrelay migrate.")
     known = {migration.number: migration for migration in (migrations() if shipped is None else shipped)}
-    cursor = await connection.execute("select number, breaking from pgrelay.schema_migrations order by number")
+    cursor = await connection.execute(
+        "select number, breaking from pgrelay.schema_migrations order by number"
+    )
     applied: dict[int, bool] = dict(await cursor.fetchall())
     missing = [number for number in known if number not in applied]
     if missing:
         raise SchemaMismatch(
-            f"the schema lacks migration {', '.join(f'{number:04d}' for number in missing)}", "Run pgrelay migrate."
+            f"the schema lacks migration {', '.join(f'{number:04d}' for number in missing)}",
+            "Run pgrelay migrate.",
         )
     foreign = [number for number, breaking in applied.items() if breaking and number not in known]
     if foreign:
         raise SchemaMismatch(
-            f"the schema has migration {foreign[0]:04d}, which this version of pgrelay does not know and cannot work with",
+            f"the schema has migration {foreign[0]:04d}, which this version of pgrelay cannot work with",
             "Upgrade pgrelay to the version that made it.",
         )
 

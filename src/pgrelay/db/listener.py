@@ -53,7 +53,9 @@ class Listener:
     async def _listen(self) -> None:
         connection = await self._open()
         try:
-            cursor = await connection.execute("select current_setting('max_prepared_transactions'), pg_backend_pid()")
+            cursor = await connection.execute(
+                "select current_setting('max_prepared_transactions'), pg_backend_pid()"
+            )
             row = await cursor.fetchone()
             prepared, pid = row if row is not None else ("0", 0)
             own = f"{CHANNEL}_{pid}"
@@ -69,7 +71,9 @@ class Listener:
                     if prepared == "0":
                         self._on_state(True, "")
                     else:
-                        self._on_state(False, f"max_prepared_transactions is {prepared}: captures do not notify")
+                        self._on_state(
+                            False, f"max_prepared_transactions is {prepared}: captures do not notify"
+                        )
                 self._on_wake()
                 async for note in connection.notifies(timeout=self._proof_interval):
                     if note.channel == CHANNEL:

@@ -1,7 +1,7 @@
-"""Install and upgrade the schema: numbered files once each, the rest again when their text changed, all in one transaction.
+"""Install and upgrade the schema: numbered files once each, the rest again when their text changed.
 
-One migrator at a time (an advisory lock), and with a lock timeout, so that it never waits long behind a busy table
-with others queueing behind it. A program that is older than the schema changes nothing.
+All in one transaction; one migrator at a time (an advisory lock), and with a lock timeout, so that it never waits long
+behind a busy table with others queueing behind it. A program that is older than the schema changes nothing.
 """
 
 import psycopg

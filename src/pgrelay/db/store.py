@@ -144,12 +144,16 @@ class Store:
 
     async def give_back(self, daemon_id: int, delivery_ids: Sequence[int]) -> int:
         """Return deliveries that were not started. How many were still ours."""
-        rows = await self._rows("select pgrelay.give_back(%s, %s::bigint[])", daemon_id, numbers(delivery_ids))
+        rows = await self._rows(
+            "select pgrelay.give_back(%s, %s::bigint[])", daemon_id, numbers(delivery_ids)
+        )
         return int(rows[0][0])
 
     async def give_back_unknown(self, daemon_id: int, known_ids: Sequence[int]) -> int:
         """Return what is leased by this daemon though it knows nothing of it: the answer to a claim was lost."""
-        rows = await self._rows("select pgrelay.give_back_unknown(%s, %s::bigint[])", daemon_id, numbers(known_ids))
+        rows = await self._rows(
+            "select pgrelay.give_back_unknown(%s, %s::bigint[])", daemon_id, numbers(known_ids)
+        )
         return int(rows[0][0])
 
     async def callable_versions(self, ids: Sequence[int]) -> dict[int, int]:
@@ -165,7 +169,8 @@ class Store:
         """End leased deliveries whose webhook is gone."""
         await self.give_back(daemon_id, delivery_ids)
         await self._rows(
-            "select pgrelay.finish_pending(%s::bigint[], 'cancelled', 'the webhook was deleted')", numbers(delivery_ids)
+            "select pgrelay.finish_pending(%s::bigint[], 'cancelled', 'the webhook was deleted')",
+            numbers(delivery_ids),
         )
 
     async def webhooks(self, ids: Sequence[int]) -> list[Webhook]:

@@ -1,8 +1,9 @@
 """What happens, as it happens: new events and failed attempts read from the tables, requests told by the receivers.
 
-Every twentieth of a second, and at once when a request arrives, it looks, shows what is new and judges it. An
-event is always shown before the requests that it led to. Moments are seconds since the epoch: of commits by
-Postgres's own clock (track_commit_timestamp), of arrivals by this machine's, which is the same.
+It looks every twentieth of a second, and at once when a request arrives that is to be shown; it shows what is
+new, an event always before the requests that it led to, and judges every request. Moments are seconds since the
+epoch: of commits by Postgres's own clock (track_commit_timestamp), of arrivals by this machine's, which is the
+same.
 """
 
 import asyncio
@@ -61,7 +62,8 @@ class Feed:
     def arrived(self, arrival: Arrival) -> None:
         """What a receiver calls."""
         self._untold.append(arrival)
-        self._came.set()
+        if self._shows:
+            self._came.set()
 
     def start(self) -> None:
         """Look from now on; there must be a schema to look at."""

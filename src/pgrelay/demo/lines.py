@@ -13,7 +13,9 @@ from pgrelay.demo.screen import Screen
 #: More new lines of one kind at once are counted instead of shown.
 MOST_LINES = 6
 #: Widths of columns.
-_HOOK, _STATUS, _WHAT, _WHEN = 14, 5, 16, 20
+_HOOK, _STATUS, _WHAT, _WHEN = 14, 6, 16, 20
+
+_REASONS = {"connect": "cannot connect", "lapsed": "its daemon died"}
 
 
 class Event(NamedTuple):
@@ -65,7 +67,9 @@ def show_arrivals(
     """What reached whom, how it was answered, how long it took, and whether it could be believed."""
     if len(arrivals) > MOST_LINES:
         for (hook, status), count in Counter((a.hook, a.status) for a in arrivals).items():
-            screen.column_line(_tag(status), (hook, _HOOK), (str(status), _STATUS), (f"{count} requests", 0))
+            screen.column_line(
+                "recv", (hook, _HOOK), (str(status), _STATUS), (f"{count} requests", 0), style=_style(status)
+            )
         return
     for arrival in arrivals:
         seconds = latency(arrival)
@@ -73,12 +77,13 @@ def show_arrivals(
         if arrival.attempt == 1 and seconds is not None:
             when = f"{milliseconds(seconds):>5} after commit"
         screen.column_line(
-            _tag(arrival.status),
+            "recv",
             (arrival.hook, _HOOK),
             (str(arrival.status), _STATUS),
             (_what(arrival.event_type, arrival.resource_id), _WHAT),
             (when, _WHEN),
-            (f"wrong: {arrival.problem}" if arrival.problem else "signature verified (standard + sha256)", 0),
+            (f"wrong: {arrival.problem}" if arrival.problem else "verified (standard + sha256)", 0),
+            style=_style(arrival.status),
         )
 
 
@@ -110,7 +115,7 @@ def percentile(values: Iterable[float], percent: int) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
-def _tag(status: int) -> str:
+def _style(status: int) -> str:
     return "recv" if 200 <= status < 300 else "retry"
 
 
@@ -119,12 +124,14 @@ def _what(event_type: str, resource_id: str) -> str:
 
 
 def _reason(failure: Failure) -> str:
-    return f"status {failure.status_code}" if failure.error_kind == "status" else failure.error_kind
+    if failure.error_kind == "status":
+        return f"status {failure.status_code}"
+    return _REASONS.get(failure.error_kind, failure.error_kind)
 
 
 def _future(failure: Failure) -> str:
     if failure.status == "failed":
-        return "given up: it waits in the dead letter"
+        return "given up: dead letter"
     if failure.retry_in is None:
         return "it is tried again"
     return f"next attempt in {max(0.0, failure.retry_in):.1f} s"

@@ -6,14 +6,9 @@ A scene's docstring is what the audience reads: its title, and why it matters.
 from pathlib import Path
 
 from pgrelay.demo.hooks import Hook
-from pgrelay.demo.stage import APPLICATION, Stage
+from pgrelay.demo.stage import APPLICATION, CRM, MAIL, PORT, Stage
 
 SAMPLE_APPLICATION = Path(__file__).with_name("sample.sql")
-
-_NEW_WEBHOOK = """
-insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events)
-values (%s, %s, %s, %s) returning id, secret_key
-"""
 
 
 async def an_application(stage: Stage) -> None:
@@ -49,27 +44,27 @@ async def webhooks_are_rows(stage: Stage) -> None:
     Two belong to company 1, one to company 2. Each gets a secret of its own; the receivers behind them run
     here and verify both signatures of every request (Standard Webhooks, and X-Webhook-Signature)."""
     arrived = stage.feed.arrived
-    for hook, part in (
-        (Hook("crm.example", "1", "{callback.*}", tell=arrived), "works"),
-        (
-            Hook(
-                "mail.example", "1", "{callback.completed,callback.cancelled}", tell=arrived, fails_first=True
-            ),
-            "answers 500 to every first attempt",
-        ),
-        (Hook("port.example", "2", "{callback.*}", tell=arrived), "is down"),
-    ):
-        row = await stage.owner.one(_NEW_WEBHOOK, hook.company_id, hook.name, hook.url, hook.events)
-        assert row is not None
+    hooks = (
+        Hook(CRM, "1", "{callback.*}", tell=arrived),
+        Hook(MAIL, "1", "{callback.completed,callback.cancelled}", tell=arrived, fails_first=True),
+        Hook(PORT, "2", "{callback.*}", tell=arrived),
+    )
+    stage.hooks.update({hook.name: hook for hook in hooks})
+    values = [f"({hook.company_id}, '{hook.name}', '{hook.url}', '{hook.events}')" for hook in hooks]
+    query = (
+        "insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events) values",
+        *(f"  {value}," for value in values[:-1]),
+        f"  {values[-1]}",
+        "returning id, name, secret_key;",
+    )
+    stage.screen.sql(*query)
+    for row in await stage.owner.rows(" ".join(query)):
+        hook = stage.hooks[row["name"]]
         hook.id, hook.secret = row["id"], row["secret_key"]
-        stage.hooks[hook.name] = hook
-        if hook.name != "port.example":
-            await hook.open()
-        stage.screen.sql(
-            "insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events)",
-            f"  values ({hook.company_id}, '{hook.name}', '{hook.url}', '{hook.events}');  -- {part}",
-        )
-        await stage.pause(0.3)
+    for name in (CRM, MAIL):
+        await stage.hooks[name].open()
+    stage.screen.line("recv", f"{CRM} works; {MAIL} answers 500 to every first attempt; {PORT} is down")
+    await stage.pause()
 
 
 async def one_daemon(stage: Stage) -> None:

@@ -8,9 +8,7 @@ import asyncio
 from pgrelay.demo.lines import milliseconds, percentile
 from pgrelay.demo.opening import hears
 from pgrelay.demo.relay import LEASE
-from pgrelay.demo.stage import Stage
-
-CRM, MAIL, PORT = "crm.example", "mail.example", "port.example"
+from pgrelay.demo.stage import CRM, MAIL, PORT, Stage
 
 _INSERT = """
 insert into callback_requests (company_id, branch_id, service_id, customer_name, customer_phone, priority)
@@ -63,7 +61,7 @@ async def a_rollback(stage: Stage) -> None:
     await stage.arrival("callback.created", row["id"], CRM)
     events = await stage.owner.value("select count(*) from pgrelay.outbox where resource_id = %s", undone)
     stage.expect(events == 0, f"the insert of #{undone} was rolled back, and yet it has {events} events")
-    stage.screen.line("fine", f"#{undone} has no row, no event, and nobody heard of it")
+    stage.screen.line("ok", f"#{undone} has no row, no event, and nobody heard of it")
     await stage.pause()
 
 
@@ -179,7 +177,7 @@ async def kill_nine(stage: Stage) -> None:
         await stage.until(f"all {total} to arrive", lambda: arrived() == total)
     keys = [a.key for a in stage.feed.arrivals if a.hook == CRM and a.accepted and a.key not in before]
     screen.line(
-        "fine", f"all {total} arrived; {len(keys) - total} of them twice, with the same key and the same body"
+        "ok", f"all {total} arrived; {len(keys) - total} of them twice, with the same key and the same body"
     )
     await stage.pause()
 
@@ -204,7 +202,7 @@ async def how_quick(stage: Stage) -> None:
     shown = ", ".join(
         f"p{percent} {milliseconds(percentile(stage.latencies, percent))}" for percent in (50, 99)
     )
-    stage.screen.line("fine", f"{_QUICK_COMMITS} commits, from commit to the receiver: {shown}")
+    stage.screen.line("ok", f"{_QUICK_COMMITS} commits, from commit to the receiver: {shown}")
     await stage.pause()
 
 

@@ -8,6 +8,7 @@ flushed, so that it is seen when it happens, also through a pipe.
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TextIO
 
@@ -21,7 +22,7 @@ _STYLES = {
     "dead": "1;31",
     "kill": "1;31",
     "wrong": "1;31",
-    "fine": "32",
+    "ok": "32",
     "shell": "1",
     "sql": "1",
     "daemon": "34",
@@ -29,6 +30,7 @@ _STYLES = {
 }
 _INDENT = "   "
 _TAG_WIDTH = 7
+_WIDEST = 100
 
 
 class Screen:
@@ -42,12 +44,13 @@ class Screen:
         self._scenes = 0
 
     @classmethod
-    def of_terminal(cls) -> Self:
-        """For the standard output of this process."""
+    def of_terminal(cls, *, color: bool | None = None) -> Self:
+        """For the standard output of this process; whether there are colours is found out unless it is said."""
         terminal = sys.stdout.isatty()
-        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        if color is None:
+            color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         columns = shutil.get_terminal_size().columns if terminal else None
-        return cls(sys.stdout, color=terminal and not plain, columns=columns)
+        return cls(sys.stdout, color=color, columns=columns)
 
     def print(self, text: str = "", style: str = "") -> None:
         """One line as it is."""
@@ -61,20 +64,23 @@ class Screen:
         self._scenes += 1
         self.print()
         self.print(f"{self._scenes:>2} {title}", "bold")
-        for line in about.splitlines():
+        for line in textwrap.wrap(
+            " ".join(about.split()), min(self._columns or _WIDEST, _WIDEST) - len(_INDENT)
+        ):
             self.print(_INDENT + line, "dim")
+        self.print()
 
-    def line(self, tag: str, text: str) -> None:
-        """Something that happened; the tag says who did it."""
-        self.print(f"{_INDENT}{self._styled(tag.ljust(_TAG_WIDTH), tag)}{text}".rstrip())
+    def line(self, tag: str, text: str, style: str = "") -> None:
+        """Something that happened; the tag says who did it, and is coloured by its own style or another."""
+        self.print(f"{_INDENT}{self._styled(tag.ljust(_TAG_WIDTH), style or tag)}{text}".rstrip())
 
-    def column_line(self, tag: str, *cells: tuple[str, int]) -> None:
+    def column_line(self, tag: str, *cells: tuple[str, int], style: str = "") -> None:
         """The same, with cells of a given width (0: the rest) that line up from one such line to the next."""
         text = "".join(f"{cell:<{width}}" for cell, width in cells)
         room = None if self._columns is None else max(20, self._columns - len(_INDENT) - _TAG_WIDTH)
         if room is not None and len(text.rstrip()) > room:
             text = text[: room - 1] + "…"
-        self.line(tag, text)
+        self.line(tag, text, style)
 
     def sql(self, *lines: str) -> None:
         """SQL that is run, or that can be."""

@@ -9,6 +9,7 @@ import inspect
 import shlex
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -35,8 +36,15 @@ SCENES: Sequence[Scene] = (
     the_numbers,
 )
 
-#: From commits to arrivals is measured by Postgres's own clock.
-_SETTINGS = {"track_commit_timestamp": "on", "timezone": "UTC", "max_connections": "40"}
+#: Commit times, because from them to arrivals is measured. Without parallel plans and JIT, which tables that were
+#: never analyzed invite, and which cost more than they save on so few rows.
+_SETTINGS = {
+    "track_commit_timestamp": "on",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "timezone": "UTC",
+    "max_connections": "40",
+}
 #: These end it as Ctrl-C does, but there is nobody to talk to.
 _QUIETLY = (signal.SIGTERM, signal.SIGHUP)
 
@@ -50,9 +58,12 @@ _TO_TRY = (
 )
 
 
-def main(*, keep: bool, fast: bool = False) -> int:
-    """The whole of it; the exit code. Raises Refused without a Postgres, NotAsPromised when a promise is not kept."""
-    screen = Screen.of_terminal()
+def main(*, keep: bool, fast: bool = False, color: bool | None = None) -> int:
+    """The whole of it; the exit code. `fast` leaves out the pauses for reading.
+
+    Raises Refused without a Postgres, NotAsPromised when a promise is not kept, KeyboardInterrupt after Ctrl-C.
+    """
+    screen = Screen.of_terminal(color=color)
     screen.print(
         "pgrelay: rows written to Postgres become signed webhook deliveries. Half a minute, live.", "bold"
     )
@@ -101,7 +112,8 @@ async def _show(cluster: Cluster, screen: Screen, *, keep: bool, fast: bool) -> 
             if keep:
                 loop.add_signal_handler(signal.SIGINT, end, signal.SIGINT)
                 _invite(stage)
-                await asyncio.Event().wait()
+                while True:
+                    await stage.feed.look_again()
             await stage.relay.stop()
     except asyncio.CancelledError:
         if not ended_by:
@@ -117,15 +129,14 @@ def _invite(stage: Stage) -> None:
         "Yours",
         "All of it stays, and what arrives is shown here, until you press Ctrl-C. In another terminal:",
     )
-    screen.print()
     psql = "psql" if cluster.psql is None or shutil.which("psql") else str(cluster.psql)
+    pgrelay = "pgrelay" if shutil.which("pgrelay") else f"{sys.executable} -m pgrelay"
     screen.print(f"   {psql} {shlex.quote(cluster.dsn(DATABASE, user=OWNER))}")
     screen.print()
     for line in _TO_TRY:
         screen.print(f"   {line}")
     screen.print()
-    screen.print(
-        f"   PGRELAY_CONFIG={config} pgrelay status        (or webhooks list, deliveries list, check …)"
-    )
+    screen.print(f"   export PGRELAY_CONFIG={config}")
+    screen.print(f"   {pgrelay} status        (and webhooks list, deliveries list, check …)")
     screen.print(f"   tail -f {stage.relay.log}")
     screen.print()

@@ -16,8 +16,10 @@ from pgrelay.demo.screen import Screen
 
 #: Database, its owner, and the role of the application. Neither is a superuser.
 DATABASE, OWNER, APPLICATION = "crm", "crm", "crm_app"
+#: The webhooks: two of company 1, one of company 2.
+CRM, MAIL, PORT = "crm.example", "mail.example", "port.example"
 #: Seconds that anything may take on a busy machine.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass

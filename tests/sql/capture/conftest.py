@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from psycopg import sql
 from pytest_postgresql.executors import NoopExecutor
-from support.database import Database, Role, new_role
-from support.watched import CLEAR, Shop
 
 from pgrelay.demo.cluster import Cluster
+from support.database import Database, Role, new_role
+from support.watched import CLEAR, Shop
 
 
 @pytest.fixture(scope="session")

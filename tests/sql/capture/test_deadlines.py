@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+
 from support.watched import Event, Shop
 
 #: Overdue while open.
@@ -27,7 +28,9 @@ def fired_until_it_passed(shop: Shop) -> Event:
         passed = shop.value("select due < clock_timestamp() from orders where id = 1")
         shop.run("select pgrelay.fire_deadlines(), pg_sleep(0.02)")
     (event,) = shop.taken()
-    assert datetime.fromisoformat(event.body["timestamp"]) >= shop.value("select due from orders where id = 1")
+    assert datetime.fromisoformat(event.body["timestamp"]) >= shop.value(
+        "select due from orders where id = 1"
+    )
     assert event.type == "order.overdue"
     return event
 
@@ -134,7 +137,9 @@ def test_a_write_that_was_rolled_back_arms_nothing(orders: Shop) -> None:
 
 
 def test_updates_that_do_not_touch_the_deadline_arm_nothing(orders: Shop) -> None:
-    orders.run("insert into orders (id, status, due) values (1, 'open', now() + interval '1 h'), (2, 'open', null)")
+    orders.run(
+        "insert into orders (id, status, due) values (1, 'open', now() + interval '1 h'), (2, 'open', null)"
+    )
     orders.run("update orders set total = 3")
     orders.run("update orders set status = 'done'")
     assert orders.armed() == 1
@@ -157,21 +162,30 @@ def test_firing_tells_how_many_seconds_the_next_deadline_is_away(orders: Shop) -
 
 
 def test_deadlines_fire_in_portions_and_the_most_overdue_first(orders: Shop) -> None:
-    orders.run("insert into orders (id, status, due) select g, 'open', now() - g * interval '1 min' from generate_series(1, 5) as g")
+    orders.run(
+        "insert into orders (id, status, due) select g, 'open', now() - g * interval '1 min' from"
+        " generate_series(1, 5) as g"
+    )
     fire = "select fired from pgrelay.fire_deadlines(2)"
     assert [orders.value(fire) for _ in range(4)] == [2, 2, 1, 0]
     assert {event.resource_id for event in orders.events()[:2]} == {"4", "5"}
 
 
 def test_two_daemons_that_fire_at_once_fire_each_deadline_once(orders: Shop) -> None:
-    orders.run("insert into orders (id, status, due) select g, 'open', now() from generate_series(1, 300) as g")
+    orders.run(
+        "insert into orders (id, status, due) select g, 'open', now() from generate_series(1, 300) as g"
+    )
     # each armed twice, so that the two may also meet at one deadline
-    orders.run("insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)"
-               " select source, event_type, resource_id, fire_at from pgrelay.deadlines")
+    orders.run(
+        "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)"
+        " select source, event_type, resource_id, fire_at from pgrelay.deadlines"
+    )
 
     def fire_all() -> None:
         with orders.connect() as other:
-            while (other.execute("select fired + dropped from pgrelay.fire_deadlines(20)").fetchone() or [0])[0]:
+            while (other.execute("select fired + dropped from pgrelay.fire_deadlines(20)").fetchone() or [0])[
+                0
+            ]:
                 pass
 
     with ThreadPoolExecutor(3) as daemons:
@@ -190,7 +204,8 @@ def test_a_daemon_does_not_wait_for_another_that_is_firing(orders: Shop) -> None
 
 
 @pytest.mark.parametrize(
-    ("kind", "local"), [("timestamp", "2026-07-01 12:00"), ("date", "2026-07-01"), ("shop.moment", "2026-07-01 12:00")]
+    ("kind", "local"),
+    [("timestamp", "2026-07-01 12:00"), ("date", "2026-07-01"), ("shop.moment", "2026-07-01 12:00")],
 )
 def test_a_deadline_without_a_zone_is_read_in_the_sources_timezone(shop: Shop, kind: str, local: str) -> None:
     shop.run("create domain shop.moment as timestamp; set timezone = 'Asia/Tokyo'")
@@ -198,7 +213,9 @@ def test_a_deadline_without_a_zone_is_read_in_the_sources_timezone(shop: Shop, k
     shop.watch("orders", DUE, timezone="America/New_York")
     shop.run("insert into orders (id, status, due) values (1, 'open', %s)", local)
     hour = 16 if "12:00" in local else 4
-    assert shop.value("select fire_at from pgrelay.deadlines").astimezone(UTC) == datetime(2026, 7, 1, hour, tzinfo=UTC)
+    assert shop.value("select fire_at from pgrelay.deadlines").astimezone(UTC) == datetime(
+        2026, 7, 1, hour, tzinfo=UTC
+    )
     assert shop.fire() == ["order.overdue"]
 
 

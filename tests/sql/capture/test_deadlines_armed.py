@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from support.watched import MADE, Shop
 
 DUE = {"event": "order.overdue", "at": "due", "when": "new.status = 'open'"}
@@ -16,13 +17,17 @@ def orders(shop: Shop) -> Shop:
 
 def let_them_pass(shop: Shop) -> None:
     """All deadlines move into the past, with what is armed, as if time had."""
-    shop.run("alter table orders disable trigger all; update orders set due = due - interval '1 day';"
-             " alter table orders enable trigger all; update pgrelay.deadlines set fire_at = fire_at - interval '1 day'")
+    shop.run(
+        "alter table orders disable trigger all; update orders set due = due - interval '1 day';"
+        " alter table orders enable trigger all; update pgrelay.deadlines set fire_at = fire_at - interval '1 day'"
+    )
 
 
 def test_rows_that_exist_are_armed_when_the_table_is_watched(orders: Shop) -> None:
-    orders.run("insert into orders (id, status, due) values (1, 'open', now() + interval '1 h'),"
-               " (2, 'open', now() - interval '1 h'), (3, 'open', null), (4, 'open', 'infinity')")
+    orders.run(
+        "insert into orders (id, status, due) values (1, 'open', now() + interval '1 h'),"
+        " (2, 'open', now() - interval '1 h'), (3, 'open', null), (4, 'open', 'infinity')"
+    )
     orders.watch("orders", DUE)
     assert orders.run("select resource_id from pgrelay.deadlines") == [("1",)]
     let_them_pass(orders)
@@ -55,7 +60,9 @@ def test_a_deadline_rule_that_is_added_arms_the_rows_there_are(orders: Shop) -> 
 
 def test_a_deadline_rule_that_takes_another_column_arms_the_rows_there_are(orders: Shop) -> None:
     orders.watch("orders", DUE)
-    orders.run("insert into orders (id, status, due, closes) values (1, 'open', null, now() + interval '1 h')")
+    orders.run(
+        "insert into orders (id, status, due, closes) values (1, 'open', null, now() + interval '1 h')"
+    )
     orders.watch("orders", {**DUE, "at": "closes"})
     assert orders.armed() == 1
 
@@ -63,9 +70,16 @@ def test_a_deadline_rule_that_takes_another_column_arms_the_rows_there_are(order
 def test_a_row_that_was_being_written_while_the_deadline_rule_was_added_is_armed(orders: Shop) -> None:
     orders.watch("orders", MADE)
     with orders.connect() as other, orders.connect() as admin:
-        other.execute("begin; insert into orders (id, status, due) values (1, 'open', now() + interval '1 h')")
+        other.execute(
+            "begin; insert into orders (id, status, due) values (1, 'open', now() + interval '1 h')"
+        )
         admin.execute("set lock_timeout = '60 ms'")
-        definition = {"name": "orders", "table": "shop.orders", "tenant": {"value": "1"}, "events": [MADE, DUE]}
+        definition = {
+            "name": "orders",
+            "table": "shop.orders",
+            "tenant": {"value": "1"},
+            "events": [MADE, DUE],
+        }
         with orders.refused("55P03"):  # watching waits for the writer, who knows of no deadline yet
             admin.execute("select pgrelay.watch(%s)", (json.dumps(definition),))
         other.execute("commit")
@@ -118,7 +132,12 @@ def test_a_row_that_cannot_be_looked_at_is_recorded_and_stops_no_other_sources_d
     orders.run(change)
     assert orders.fire() == ["bill.overdue"]
     (error,) = orders.errors()
-    assert (error.event_type, error.operation, error.resource_id, error.sqlstate) == ("order.overdue", "DEADLINE", "1", sqlstate)
+    assert (error.event_type, error.operation, error.resource_id, error.sqlstate) == (
+        "order.overdue",
+        "DEADLINE",
+        "1",
+        sqlstate,
+    )
 
 
 def test_a_deadline_that_could_not_be_looked_at_fires_after_it_is_mended_and_recaptured(orders: Shop) -> None:
@@ -129,14 +148,18 @@ def test_a_deadline_that_could_not_be_looked_at_fires_after_it_is_mended_and_rec
     orders.run("alter table orders rename to old_orders")
     assert orders.fire() == []
     orders.run("alter table old_orders rename to orders")
-    assert orders.run("select event_made, message from pgrelay.recapture()") == [(False, "its deadline is armed again")]
+    assert orders.run("select event_made, message from pgrelay.recapture()") == [
+        (False, "its deadline is armed again")
+    ]
     assert orders.run("select event_made from pgrelay.recapture()") == []
     assert orders.fire() == ["order.overdue"]
 
 
 def test_a_deadline_whose_condition_failed_is_recorded_with_the_row_and_recaptured(orders: Shop) -> None:
     orders.watch("orders", {**DUE, "when": "1 / new.total > 0"})
-    orders.run("insert into orders (id, status, total, due) values (1, 'open', 0, now()), (2, 'open', 1, now())")
+    orders.run(
+        "insert into orders (id, status, total, due) values (1, 'open', 0, now()), (2, 'open', 1, now())"
+    )
     assert orders.fire() == ["order.overdue"]
     (error,) = orders.errors()
     assert (error.operation, error.resource_id, error.sqlstate) == ("DEADLINE", "1", "22012")
@@ -167,7 +190,9 @@ def test_a_deadline_of_a_row_without_a_key_is_let_go(shop: Shop) -> None:
 def test_of_rows_with_the_same_key_the_one_with_the_deadline_is_looked_at(shop: Shop) -> None:
     shop.table("orders", "id int, status text, due timestamptz")
     shop.watch("orders", DUE, key="id")
-    shop.run("insert into orders values (1, 'done', now() - interval '1 h'), (1, 'open', now() - interval '2 h')")
+    shop.run(
+        "insert into orders values (1, 'done', now() - interval '1 h'), (1, 'open', now() - interval '2 h')"
+    )
     assert shop.fire() == ["order.overdue"]
 
 
@@ -175,7 +200,9 @@ def test_a_session_that_fires_survives_a_column_that_changes_its_type(orders: Sh
     orders.watch("orders", DUE)
     for kind in ("bigint", "numeric", "int"):
         orders.run("update orders set due = now()")
-        orders.run("insert into orders (id, status, due) values ((select count(*) from orders), 'open', now())")
+        orders.run(
+            "insert into orders (id, status, due) values ((select count(*) from orders), 'open', now())"
+        )
         assert "order.overdue" in orders.fire()
         orders.run(f"alter table orders alter id type {kind}, alter total type text")
         orders.run("alter table orders alter total type numeric using total::numeric")

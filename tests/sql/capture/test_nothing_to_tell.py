@@ -1,6 +1,7 @@
 """What makes no event: changes that did not happen, changes of nothing, events that nobody wants."""
 
 import pytest
+
 from support.watched import MADE, Shop
 
 PAID = {"event": "order.paid", "becomes": {"status": "paid"}}
@@ -38,7 +39,10 @@ def test_a_change_rolled_back_to_a_savepoint_is_no_event_and_those_around_it_are
         with orders.db.transaction(force_rollback=True):
             orders.run("update orders set status = 'paid'")
         orders.run("update orders set total = 2 where id = 2")
-    assert [(event.type, event.resource_id) for event in orders.events()] == [("order.made", "1"), ("order.made", "2")]
+    assert [(event.type, event.resource_id) for event in orders.events()] == [
+        ("order.made", "1"),
+        ("order.made", "2"),
+    ]
 
 
 def test_a_statement_that_fails_after_some_rows_makes_none_of_their_events(orders: Shop) -> None:

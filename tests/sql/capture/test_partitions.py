@@ -1,6 +1,7 @@
 """Partitioned tables: rows are captured wherever they are written, and one that moves is neither new nor gone."""
 
 import pytest
+
 from support.watched import Shop
 
 RULES = [
@@ -18,7 +19,9 @@ def orders(shop: Shop) -> Shop:
     shop.run("create table shop.north partition of shop.orders for values in ('n', 'm')")
     # the same columns in another order, and some that were dropped
     shop.table("south", "status text, dropped int, due timestamptz, region text not null, id int not null")
-    shop.run("alter table south drop column dropped; alter table orders attach partition south for values in ('s')")
+    shop.run(
+        "alter table south drop column dropped; alter table orders attach partition south for values in ('s')"
+    )
     shop.watch("orders", *RULES, key="id")
     return shop
 
@@ -37,13 +40,18 @@ def test_rows_inserted_through_the_root_or_into_a_partition_are_captured_once(or
 def test_rows_changed_or_deleted_in_a_partition_are_captured_once(orders: Shop) -> None:
     orders.run("insert into orders values (1, 'n'), (2, 's')")
     orders.taken()
-    orders.run("update south set status = 'paid'; update orders set status = 'open' where id = 1; update north set region = 'm'")
+    orders.run(
+        "update south set status = 'paid'; update orders set status = 'open' where id = 1; update"
+        " north set region = 'm'"
+    )
     assert seen(orders) == [("changed", "2"), ("paid", "2"), ("changed", "1"), ("changed", "1")]
     orders.run("delete from south; delete from orders")
     assert seen(orders) == [("deleted", "2"), ("deleted", "1")]
 
 
-def test_a_row_that_moves_to_another_partition_is_changed_and_neither_created_nor_deleted(orders: Shop) -> None:
+def test_a_row_that_moves_to_another_partition_is_changed_and_neither_created_nor_deleted(
+    orders: Shop,
+) -> None:
     orders.run("insert into orders (id, region, status) values (1, 'n', 'open'), (2, 'n', 'open')")
     orders.taken()
     event = orders.made("update orders set region = 's' where id = 1")
@@ -63,13 +71,19 @@ def test_moving_many_rows_at_once_pairs_each_with_itself(orders: Shop) -> None:
 def test_an_insert_and_a_move_in_one_upsert_are_told_apart(orders: Shop) -> None:
     orders.run("insert into orders values (1, 'n')")
     orders.taken()
-    orders.run("with moved as (update orders set region = 's' where id = 1 returning 1) insert into orders values (2, 'n')")
+    orders.run(
+        "with moved as (update orders set region = 's' where id = 1 returning 1) insert into orders values (2, 'n')"
+    )
     assert sorted(seen(orders)) == [("changed", "1"), ("created", "2")]
 
 
 def test_a_row_that_moves_may_hold_anything(orders: Shop) -> None:
     orders.run("alter table orders add doc json, add note text")
-    orders.run("insert into orders (id, region, doc, note) values (1, 'n', %s, %s)", '{"a": "\\u0000"}', "\\u0000 \"'")
+    orders.run(
+        "insert into orders (id, region, doc, note) values (1, 'n', %s, %s)",
+        '{"a": "\\u0000"}',
+        "\\u0000 \"'",
+    )
     orders.taken()
     event = orders.made("update orders set region = 's'")
     assert (event.type, event.resource["note"]) == ("order.changed", "\\u0000 \"'")
@@ -107,7 +121,9 @@ def test_a_move_that_is_rolled_back_leaves_no_trace_for_the_next_insert(orders: 
 
 def test_a_partition_that_is_made_or_attached_later_is_captured(orders: Shop) -> None:
     orders.run("create table shop.east partition of shop.orders for values in ('e')")
-    orders.run("create table shop.west (like shop.orders); alter table orders attach partition west for values in ('w')")
+    orders.run(
+        "create table shop.west (like shop.orders); alter table orders attach partition west for values in ('w')"
+    )
     orders.run("insert into orders values (1, 'e'); insert into west values (2, 'w')")
     assert seen(orders) == [("created", "1"), ("created", "2")]
 
@@ -118,9 +134,13 @@ def test_a_partition_that_is_detached_is_captured_no_more(orders: Shop) -> None:
 
 
 def test_a_partitioned_table_is_captured_below_a_partition_that_is_partitioned_itself(orders: Shop) -> None:
-    orders.run("create table shop.world partition of shop.orders for values in ('x', 'y') partition by list (region)")
-    orders.run("create table shop.x partition of shop.world for values in ('x');"
-               " create table shop.y partition of shop.world for values in ('y')")
+    orders.run(
+        "create table shop.world partition of shop.orders for values in ('x', 'y') partition by list (region)"
+    )
+    orders.run(
+        "create table shop.x partition of shop.world for values in ('x');"
+        " create table shop.y partition of shop.world for values in ('y')"
+    )
     orders.run("insert into world values (1, 'x')")
     orders.run("update orders set region = 'y'")
     orders.run("update orders set region = 's'")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from support.watched import MADE, Shop
 
 BROKEN = {**MADE, "event": "order.made", "payload": {"extra": {"share": "1 / new.total"}}}
@@ -17,7 +18,10 @@ def orders(shop: Shop) -> Shop:
 
 def recapture(shop: Shop, *arguments: object) -> list[tuple[bool, str | None]]:
     places = ", ".join(["%s"] * len(arguments))
-    return [(made, message) for _, made, message in shop.run(f"select * from pgrelay.recapture({places})", *arguments)]
+    return [
+        (made, message)
+        for _, made, message in shop.run(f"select * from pgrelay.recapture({places})", *arguments)
+    ]
 
 
 def test_the_event_is_made_with_the_time_and_the_row_of_the_change(orders: Shop) -> None:
@@ -63,12 +67,18 @@ def test_what_fails_again_stays_open_and_says_why_and_holds_up_nothing_else(orde
 def test_all_kinds_of_writes_are_made_again(orders: Shop) -> None:
     share = {"payload": {"extra": {"share": "1 / coalesce(new.total, old.total)"}}}
     orders.watch("orders", {"event": "order.any", "on": ["insert", "update", "delete"], **share})
-    orders.run("insert into orders (id, total) values (1, 0); update orders set status = 'b'; delete from orders")
+    orders.run(
+        "insert into orders (id, total) values (1, 0); update orders set status = 'b'; delete from orders"
+    )
     assert orders.taken() == []
-    after = {"payload": {"extra": {"was": "old.status", "is": "new.status", "had": "old.id", "has": "new.id"}}}
+    after = {
+        "payload": {"extra": {"was": "old.status", "is": "new.status", "had": "old.id", "has": "new.id"}}
+    }
     orders.watch("orders", {"event": "order.any", "on": ["insert", "update", "delete"], **after})
     assert recapture(orders) == [(True, None)] * 3
-    seen = [{key: event.resource[key] for key in ("was", "is", "had", "has", "id")} for event in orders.events()]
+    seen = [
+        {key: event.resource[key] for key in ("was", "is", "had", "has", "id")} for event in orders.events()
+    ]
     assert seen == [
         {"was": None, "is": None, "had": None, "has": 1, "id": 1},
         {"was": None, "is": "b", "had": 1, "has": 1, "id": 1},
@@ -81,7 +91,9 @@ def test_a_rule_that_asks_for_a_change_is_asked_again_about_that_change(shop: Sh
     paid = {"event": "order.paid", "becomes": {"status": "paid"}}
     shop.watch("orders", {"event": "order.paid", "on": ["insert", "update"], "when": "1 / new.total > 0"})
     shop.run("insert into orders (id, status, total) values (1, 'paid', 0), (2, 'new', 0)")
-    shop.run("update orders set status = 'paid' where id = 2; update orders set company_id = '2' where id = 2")
+    shop.run(
+        "update orders set status = 'paid' where id = 2; update orders set company_id = '2' where id = 2"
+    )
     assert len(shop.errors()) == 4
     shop.watch("orders", paid)
     assert recapture(shop) == [(True, None), (False, None), (True, None), (False, None)]
@@ -121,11 +133,17 @@ def test_nobodys_event_is_not_made(orders: Shop) -> None:
 
 
 def test_every_value_comes_back_as_it_was(shop: Shop) -> None:
-    shop.orders(big="bigint", part="float8", raw="bytea", doc="json", tags="text[]", at="timestamptz", span="interval")
+    shop.orders(
+        big="bigint", part="float8", raw="bytea", doc="json", tags="text[]", at="timestamptz", span="interval"
+    )
     shop.watch("orders", BROKEN)
-    shop.run("set extra_float_digits = -5; set intervalstyle = 'sql_standard'; set bytea_output = 'escape'; set timezone = 'Asia/Tokyo'")
     shop.run(
-        "insert into orders values (1, '1', %s, 0.00, 9223372036854775807, 0.1::float4, '\\x00ff', %s, '{a,NULL}', now(), '-1 day 2:00')",
+        "set extra_float_digits = -5; set intervalstyle = 'sql_standard'; set bytea_output ="
+        " 'escape'; set timezone = 'Asia/Tokyo'"
+    )
+    shop.run(
+        "insert into orders values (1, '1', %s, 0.00, 9223372036854775807, 0.1::float4, '\\x00ff',"
+        " %s, '{a,NULL}', now(), '-1 day 2:00')",
         'é"\\\n',
         '{"b":  "\\u2028", "a": 1.500, "b": 2}',
     )
@@ -148,7 +166,9 @@ def test_a_nul_in_a_json_column_cannot_be_read_back_and_the_error_stays_open(sho
 
 
 def test_a_row_kept_under_a_columns_other_name_is_not_sent_with_a_null_in_its_place(orders: Shop) -> None:
-    orders.run("alter table orders rename column status to state; insert into orders values (1, '1', 'new', 0)")
+    orders.run(
+        "alter table orders rename column status to state; insert into orders values (1, '1', 'new', 0)"
+    )
     orders.run("alter table orders rename column state to status")
     orders.watch("orders", MADE)
     ((made, message),) = recapture(orders)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+
 from support.database import Role
 from support.watched import MADE, Shop
 
@@ -24,7 +25,9 @@ def orders(shop: Shop) -> Shop:
     return shop
 
 
-def test_a_role_without_any_grant_on_the_schema_pgrelay_writes_and_is_captured(orders: Shop, clerk: Clerks) -> None:
+def test_a_role_without_any_grant_on_the_schema_pgrelay_writes_and_is_captured(
+    orders: Shop, clerk: Clerks
+) -> None:
     orders.watch("orders", PAID, record="subscribed")
     orders.subscribe()
     someone = clerk()
@@ -54,13 +57,15 @@ def test_generated_functions_may_be_called_by_nobody_else(orders: Shop) -> None:
 def test_what_a_hostile_session_puts_before_the_real_things_is_not_used(orders: Shop, clerk: Clerks) -> None:
     orders.watch("orders", PAID)
     someone = clerk()
-    orders.run(f"grant insert, update on shop.orders to {someone.name}; create schema evil authorization {someone.name}")
+    orders.run(
+        f"grant insert, update on shop.orders to {someone.name}; create schema evil authorization {someone.name}"
+    )
     try:
         with someone.connect() as connection:
             connection.execute(
                 """
                 create function evil.lower(text) returns text language sql as $$ select 'EVIL' $$;
-                create function evil.clock_timestamp() returns timestamptz language sql as $$ select '1970-01-01'::timestamptz $$;
+                create function evil.clock_timestamp() returns timestamptz language sql as $$ select now() - now() + now() $$;
                 create function evil.to_json(anyelement) returns json language sql as $$ select '"evil"'::json $$;
                 create function evil.never(numeric, integer) returns boolean language sql as $$ select false $$;
                 create function evil.join(text, text) returns text language sql as $$ select 'evil' $$;
@@ -79,7 +84,11 @@ def test_what_a_hostile_session_puts_before_the_real_things_is_not_used(orders: 
     finally:
         orders.run("drop schema evil cascade")
     (event,) = orders.events()
-    assert (event.type, event.resource["customer"], event.body["event"]) == ("order.paid", "Ada", "order.paid")
+    assert (event.type, event.resource["customer"], event.body["event"]) == (
+        "order.paid",
+        "Ada",
+        "order.paid",
+    )
     assert not event.body["timestamp"].startswith("1970")
     assert orders.errors() == []
 
@@ -110,25 +119,41 @@ def owned_by(orders: Shop, owner: Role) -> None:
 
 
 def watch_as(orders: Shop, owner: Role, *rules: object, **keys: object) -> None:
-    definition = {"name": "orders", "table": "shop.orders", "tenant": {"value": "1"}, "record": "always", "events": rules}
+    definition = {
+        "name": "orders",
+        "table": "shop.orders",
+        "tenant": {"value": "1"},
+        "record": "always",
+        "events": rules,
+    }
     with owner.connect() as connection:
         connection.execute("select pgrelay.watch(%s)", (json.dumps(definition | keys),))
 
 
-def test_a_joined_table_that_a_policy_hides_later_is_a_capture_error_and_no_silent_null(orders: Shop, clerk: Clerks) -> None:
+def test_a_joined_table_that_a_policy_hides_later_is_a_capture_error_and_no_silent_null(
+    orders: Shop, clerk: Clerks
+) -> None:
     owner = clerk()
     owned_by(orders, owner)
     watch_as(orders, owner, PAID, MADE)
-    orders.run("alter table customers enable row level security; insert into orders values (1, '1', 'paid', 3, 1)")
-    assert [event.type for event in orders.taken()] == ["order.paid", "order.made"], "policies do not hold for the owner"
-    orders.run("alter table customers force row level security; insert into orders values (2, '1', 'paid', 3, 1)")
+    orders.run(
+        "alter table customers enable row level security; insert into orders values (1, '1', 'paid', 3, 1)"
+    )
+    assert [event.type for event in orders.taken()] == ["order.paid", "order.made"], (
+        "policies do not hold for the owner"
+    )
+    orders.run(
+        "alter table customers force row level security; insert into orders values (2, '1', 'paid', 3, 1)"
+    )
     assert [event.type for event in orders.taken()] == ["order.made"]
     (error,) = orders.errors()
     assert (error.event_type, error.sqlstate, error.resource_id) == ("order.paid", "42501", "2")
     assert "row-level security" in error.message
 
 
-def test_a_table_read_by_a_condition_or_for_the_tenant_is_not_silently_empty_either(orders: Shop, clerk: Clerks) -> None:
+def test_a_table_read_by_a_condition_or_for_the_tenant_is_not_silently_empty_either(
+    orders: Shop, clerk: Clerks
+) -> None:
     owner = clerk()
     owned_by(orders, owner)
     exists = "exists (select from shop.customers c where c.id = new.customer)"
@@ -167,10 +192,14 @@ def test_deadlines_are_looked_at_as_the_watcher_and_past_any_policy(orders: Shop
     assert [error.sqlstate for error in orders.errors()] == ["42501"]
 
 
-def test_a_row_that_counts_only_for_those_who_see_it_is_armed_all_the_same(orders: Shop, clerk: Clerks) -> None:
+def test_a_row_that_counts_only_for_those_who_see_it_is_armed_all_the_same(
+    orders: Shop, clerk: Clerks
+) -> None:
     owner = clerk()
     owned_by(orders, owner)
-    orders.run("alter table orders add due timestamptz; insert into orders (id, due) values (1, now() + interval '1 h')")
+    orders.run(
+        "alter table orders add due timestamptz; insert into orders (id, due) values (1, now() + interval '1 h')"
+    )
     orders.run("alter table orders enable row level security, force row level security")
     with orders.refused("42501"):
         watch_as(orders, owner, {"event": "order.due", "at": "due"})

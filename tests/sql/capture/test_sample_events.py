@@ -7,21 +7,40 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from support.watched import Event, Shop
 
 from pgrelay.config.load import load
+from support.watched import Event, Shop
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "config.example.yaml"
-COLUMNS = (
-    "id company_id branch_id service_id customer_name customer_phone customer_email preferred_time_window priority status"
-    " assigned_to escalation_level notes metadata cancellation_reason assigned_at contacted_at completed_at cancelled_at"
-    " expires_at created_at updated_at"
-).split()
+COLUMNS = [
+    "id",
+    "company_id",
+    "branch_id",
+    "service_id",
+    "customer_name",
+    "customer_phone",
+    "customer_email",
+    "preferred_time_window",
+    "priority",
+    "status",
+    "assigned_to",
+    "escalation_level",
+    "notes",
+    "metadata",
+    "cancellation_reason",
+    "assigned_at",
+    "contacted_at",
+    "completed_at",
+    "cancelled_at",
+    "expires_at",
+    "created_at",
+    "updated_at",
+]
 
 
 @pytest.fixture
 def sample(shop: Shop) -> Iterator[Shop]:
-    """The shop's database with the shipped sources on the sample application's tables, and one webhook for everything."""
+    """The shipped sources on the sample application's tables, and one webhook for everything."""
     for source in load(EXAMPLE, environ={}, credentials=None).sources:
         shop.run("select pgrelay.watch(%s)", json.dumps(source.definition()))
     shop.subscribe("callback.*")
@@ -40,7 +59,8 @@ def request(sample: Shop, **columns: object) -> int:
         **columns,
     }
     row = sample.value(
-        f"insert into public.callback_requests ({', '.join(given)}) values ({', '.join(['%s'] * len(given))}) returning id",
+        f"insert into public.callback_requests ({', '.join(given)}) values"
+        f" ({', '.join(['%s'] * len(given))}) returning id",
         *given.values(),
     )
     sample.taken()
@@ -51,7 +71,12 @@ def checked(event: Event, event_type: str, resource_id: int) -> dict[str, object
     """The object under data.callback_request of an event that has the form every event has."""
     body = event.body
     assert list(body) == ["event", "idempotency_key", "timestamp", "data"]
-    assert (event.type, body["event"], event.resource_id, event.company_id) == (event_type, event_type, str(resource_id), "1")
+    assert (event.type, body["event"], event.resource_id, event.company_id) == (
+        event_type,
+        event_type,
+        str(resource_id),
+        "1",
+    )
     assert body["idempotency_key"] == event.key
     assert re.fullmatch(rf"callback_{resource_id}_{event_type.split('.')[1]}_[0-9]+", event.key)
     assert datetime.fromisoformat(body["timestamp"]) == datetime.fromisoformat(json.loads(event.occurred_at))
@@ -100,7 +125,9 @@ def test_a_request_that_is_inserted_assigned_is_created_and_assigned(sample: Sho
 
 def test_assigning_to_somebody_else_is_an_event_and_taking_away_is_none(sample: Shop) -> None:
     number = request(sample)
-    first = sample.made("update public.callback_requests set assigned_to = 1, status = 'assigned' where id = %s", number)
+    first = sample.made(
+        "update public.callback_requests set assigned_to = 1, status = 'assigned' where id = %s", number
+    )
     assert checked(first, "callback.assigned", number)["staff_name"] == "Ada Weber"
     second = sample.made("update public.callback_requests set assigned_to = 2 where id = %s", number)
     assert checked(second, "callback.assigned", number)["staff_name"] == "Ben Krause"
@@ -116,7 +143,9 @@ def test_assigning_to_somebody_else_is_an_event_and_taking_away_is_none(sample: 
         ("expired", {"expires_at": "2026-05-01 10:00:00+02"}),
     ],
 )
-def test_each_status_a_request_comes_to_is_an_event_once(sample: Shop, status: str, columns: dict[str, str]) -> None:
+def test_each_status_a_request_comes_to_is_an_event_once(
+    sample: Shop, status: str, columns: dict[str, str]
+) -> None:
     number = request(sample)
     changes = ", ".join(f"{name} = %s" for name in columns)
     update = f"update public.callback_requests set status = %s, {changes} where id = %s"
@@ -144,7 +173,9 @@ def test_a_request_whose_level_rises_is_escalated_and_one_whose_level_falls_is_n
     number = request(sample)
     event = sample.made("update public.callback_requests set escalation_level = 2 where id = %s", number)
     assert checked(event, "callback.escalated", number)["escalation"] == {"level": 2, "previous_level": 0}
-    assert sample.fired("update public.callback_requests set escalation_level = 1 where id = %s", number) == []
+    assert (
+        sample.fired("update public.callback_requests set escalation_level = 1 where id = %s", number) == []
+    )
 
 
 def test_an_escalation_row_escalates_the_request_it_belongs_to(sample: Shop) -> None:
@@ -169,7 +200,8 @@ def test_an_escalation_row_escalates_the_request_it_belongs_to(sample: Shop) -> 
 def test_a_request_that_is_deleted_with_its_escalations_is_no_event(sample: Shop) -> None:
     number = request(sample)
     sample.run(
-        "insert into public.callback_escalations (callback_request_id, level, reason) values (%s, 1, 'x')", number
+        "insert into public.callback_escalations (callback_request_id, level, reason) values (%s, 1, 'x')",
+        number,
     )
     assert sample.fired("delete from public.callback_requests where id = %s", number) == []
 
@@ -189,17 +221,20 @@ def test_what_is_stored_is_valid_json_byte_for_byte_as_it_will_be_sent(sample: S
         "insert into public.callback_requests (company_id, customer_name, customer_phone, notes)"
         " values (1, %s, '1', %s)",
         "日本 \U0001f600 \x01",
-        "tab\t quote\" back\\ </script> \u2028",
+        'tab\t quote" back\\ </script> \u2028',
     )
     (event,) = sample.events()
     assert event.resource["customer_name"] == "日本 \U0001f600 \x01"
-    assert event.resource["notes"] == "tab\t quote\" back\\ </script> \u2028"
+    assert event.resource["notes"] == 'tab\t quote" back\\ </script> \u2028'
     (raw,) = sample.run("select convert_to(body, 'UTF8') from pgrelay.outbox")[0]
     assert raw == event.text.encode()
     assert raw.startswith(b'{"event":"callback.created","idempotency_key":"callback_')
 
 
 def test_another_tenants_request_is_not_captured_where_only_this_tenant_subscribes(sample: Shop) -> None:
-    assert sample.fired(
-        "insert into public.callback_requests (company_id, customer_name, customer_phone) values (2, 'a', '1')"
-    ) == []
+    assert (
+        sample.fired(
+            "insert into public.callback_requests (company_id, customer_name, customer_phone) values (2, 'a', '1')"
+        )
+        == []
+    )

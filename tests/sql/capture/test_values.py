@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from support.watched import MADE, Shop
 
 TYPES = """
@@ -24,14 +25,22 @@ RENDERED = [
     ("bigint", "9223372036854775807", "9223372036854775807"),
     ("bigint", "9007199254740993", "9007199254740993"),
     ("boolean", "yes", "true"),
-    ("json", '{"b": 1,  "a":[1,null], "b":2, "z":"\\u0000"}', '{"b": 1,  "a":[1,null], "b":2, "z":"\\u0000"}'),
+    (
+        "json",
+        '{"b": 1,  "a":[1,null], "b":2, "z":"\\u0000"}',
+        '{"b": 1,  "a":[1,null], "b":2, "z":"\\u0000"}',
+    ),
     ("jsonb", '{"b": 1.500, "a": null}', '{"a": null, "b": 1.500}'),
     ("shop.mood", "so so", '"so so"'),
     ("int[]", "{1,NULL,3}", "[1,null,3]"),
     ("text[]", '{"a,b","c\\"d",NULL,"NULL"}', '["a,b","c\\"d",null,"NULL"]'),
     ("int[][]", "{{1,2},{3,4}}", "[[1,2],[3,4]]"),
     ("json[]", '{"{\\"a\\": 1}"}', '[{"a": 1}]'),
-    ("shop.address", '("Main St, ""3""",7,"{""x"": 1}")', '{"street":"Main St, \\"3\\"","number":7,"extra":{"x": 1}}'),
+    (
+        "shop.address",
+        '("Main St, ""3""",7,"{""x"": 1}")',
+        '{"street":"Main St, \\"3\\"","number":7,"extra":{"x": 1}}',
+    ),
     ("shop.percent", "7.5", "7.50"),
     ("uuid", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", '"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"'),
     ("bytea", "\\x00ff10", '"\\\\x00ff10"'),
@@ -54,15 +63,18 @@ RENDERED = [
 ]
 
 STRANGE = """
-set timezone = 'Asia/Kathmandu'; set datestyle = 'German, DMY'; set intervalstyle = 'iso_8601'; set extra_float_digits = -10;
-set bytea_output = 'escape'; set lc_monetary = 'C'; set default_transaction_isolation = 'repeatable read'; set xmloption = document;
+set timezone = 'Asia/Kathmandu'; set datestyle = 'German, DMY'; set intervalstyle = 'iso_8601';
+set extra_float_digits = -10; set bytea_output = 'escape'; set lc_monetary = 'C'; set xmloption = document;
+set default_transaction_isolation = 'repeatable read';
 """
 
 
 @pytest.mark.parametrize("session", ["", STRANGE], ids=["plain", "strange"])
 def test_every_type_is_rendered_as_it_is_stored_in_any_session(shop: Shop, session: str) -> None:
     shop.run(TYPES)
-    shop.table("orders", "id int primary key" + "".join(f", c{n} {kind}" for n, (kind, _, _) in enumerate(RENDERED)))
+    shop.table(
+        "orders", "id int primary key" + "".join(f", c{n} {kind}" for n, (kind, _, _) in enumerate(RENDERED))
+    )
     shop.watch("orders")
     if session:
         shop.run(session)
@@ -79,11 +91,14 @@ def test_listed_columns_and_extras_are_rendered_alike_in_any_session(shop: Shop)
     payload = {"exclude": ["status"], "extra": {"again": "new.at", "text": "new.span::text || new.at::text"}}
     shop.watch("orders", {**MADE, "payload": payload})
     shop.run(STRANGE)
-    shop.run("insert into orders (id, at, span, part, raw) values (1, '2026-07-01 12:00Z', 'P1DT2H', 0.1::float4, 'a')")
+    shop.run(
+        "insert into orders (id, at, span, part, raw) values (1, '2026-07-01 12:00Z', 'P1DT2H', 0.1::float4, 'a')"
+    )
     (event,) = shop.events()
     assert event.text.endswith(
         '{"orders":{"id":1,"company_id":"1","total":null,"at":"2026-07-01T12:00:00+00:00","span":"1 day 02:00:00",'
-        '"part":0.10000000149011612,"raw":"\\\\x61","again":"2026-07-01T12:00:00+00:00","text":"1 day 02:00:002026-07-01 12:00:00+00"}}}'
+        '"part":0.10000000149011612,"raw":"\\\\x61","again":"2026-07-01T12:00:00+00:00","text":"1'
+        ' day 02:00:002026-07-01 12:00:00+00"}}}'
     )
 
 
@@ -107,8 +122,10 @@ def test_a_virtual_generated_column_is_sent_with_its_value(shop: Shop) -> None:
     if shop.db.info.server_version < 180000:
         pytest.skip("VIRTUAL generated columns came with PostgreSQL 18")
     shop.run("create function shop.vat(numeric) returns numeric immutable language sql as 'select $1 * 1.19'")
-    shop.orders(gross="numeric generated always as (total * 1.19) virtual", **{'"100% \'net\'"': "int"})
-    shop.watch("orders", MADE, {"event": "order.gone", "on": "delete", "payload": {"include": ["gross", "id"]}})
+    shop.orders(gross="numeric generated always as (total * 1.19) virtual", **{"\"100% 'net'\"": "int"})
+    shop.watch(
+        "orders", MADE, {"event": "order.gone", "on": "delete", "payload": {"include": ["gross", "id"]}}
+    )
     assert shop.made("insert into orders (id, total) values (1, 100)").resource == {
         "id": 1, "company_id": "1", "status": None, "total": 100, "gross": 119.0, "100% 'net'": None
     }  # fmt: skip
@@ -146,7 +163,11 @@ def test_a_change_of_any_type_is_noticed_and_an_equal_value_is_none(
 ) -> None:
     shop.run(TYPES)
     shop.orders(value=kind)
-    shop.watch("orders", {"event": "order.changed", "changes": "value"}, {"event": "order.emptied", "becomes": {"value": None}})
+    shop.watch(
+        "orders",
+        {"event": "order.changed", "changes": "value"},
+        {"event": "order.emptied", "becomes": {"value": None}},
+    )
     assert shop.fired("insert into orders (id, value) values (1, %s)", first) == ["order.changed"]
     assert shop.fired("update orders set value = %s", second) == ["order.changed"]
     assert shop.fired("update orders set value = %s, total = 1", same or second) == []
@@ -168,7 +189,9 @@ def test_a_change_of_any_type_is_noticed_and_an_equal_value_is_none(
         ("text", [None, "x"], None),
     ],
 )
-def test_becoming_a_value_of_any_type_is_noticed(shop: Shop, kind: str, wanted: Any, written: str | None) -> None:
+def test_becoming_a_value_of_any_type_is_noticed(
+    shop: Shop, kind: str, wanted: Any, written: str | None
+) -> None:
     shop.run(TYPES)
     shop.orders(value=kind)
     shop.watch("orders", {"event": "order.there", "becomes": {"value": wanted}})
@@ -189,7 +212,9 @@ def test_a_type_of_an_extension_is_compared_as_text(shop: Shop) -> None:
 
 def test_a_row_too_big_to_be_sent_fails_no_statement(shop: Shop) -> None:
     shop.orders(blob="text")
-    shop.watch("orders", {**MADE, "payload": {"include": ["id"], "extra": {"blob": "repeat(new.blob, 3000000)"}}})
+    shop.watch(
+        "orders", {**MADE, "payload": {"include": ["id"], "extra": {"blob": "repeat(new.blob, 3000000)"}}}
+    )
     shop.run("insert into orders (id, blob) values (1, repeat('x', 400))")
     (error,) = shop.errors()
     assert (error.sqlstate, json.loads(error.new_row or "")["id"]) == ("54000", 1)

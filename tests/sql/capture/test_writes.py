@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+
 from support.watched import MADE, Shop
 
 RULES = [
@@ -99,10 +100,14 @@ def test_rows_that_a_foreign_key_deletes_or_changes_are_captured(shop: Shop) -> 
 
 
 @pytest.mark.slow
-def test_an_update_of_a_hundred_thousand_rows_takes_one_transaction_id_and_makes_each_event(shop: Shop) -> None:
+def test_an_update_of_a_hundred_thousand_rows_takes_one_transaction_id_and_makes_each_event(
+    shop: Shop,
+) -> None:
     shop.table("orders", "id int primary key, status text")
     shop.run("insert into orders select g, 'new' from generate_series(1, 100000) as g")
-    shop.watch("orders", {"event": "order.paid", "becomes": {"status": "paid"}, "payload": {"include": ["id"]}})
+    shop.watch(
+        "orders", {"event": "order.paid", "becomes": {"status": "paid"}, "payload": {"include": ["id"]}}
+    )
     before = assigned_ids(shop.db)
     shop.run("update orders set status = 'paid'")
     assert assigned_ids(shop.db) == before + 1

@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+
 from support.database import Database
 from support.queue import (
     add_event,
@@ -32,7 +33,9 @@ def test_two_claimers_at_once_get_different_deliveries_and_neither_waits(
         other.commit()
     assert [lease.event_id for lease in first] == [1, 2, 3, 4, 5, 6]
     assert [lease.event_id for lease in second] == [7, 8, 9, 10]
-    held = db.execute("select leased_by, count(*) from pgrelay.delivery_queue group by 1 order by 1").fetchall()
+    held = db.execute(
+        "select leased_by, count(*) from pgrelay.delivery_queue group by 1 order by 1"
+    ).fetchall()
     assert held == [(one, 6), (two, 4)]
 
 
@@ -67,12 +70,16 @@ def test_the_longest_due_go_first_and_what_is_not_due_stays(db: psycopg.Connecti
     assert claim(db, daemon, webhook) == []
 
 
-def test_nothing_due_before_the_floor_is_looked_at_and_the_due_of_a_lease_serves_as_floor(db: psycopg.Connection) -> None:
+def test_nothing_due_before_the_floor_is_looked_at_and_the_due_of_a_lease_serves_as_floor(
+    db: psycopg.Connection,
+) -> None:
     webhook = add_webhook(db)
     add_events(db, 6)
     daemon = sign_on(db)
     pend(db, daemon)
-    (second,) = db.execute("select extract(epoch from next_attempt_at)::float8 from pgrelay.delivery_queue where event_id = 2").fetchall()
+    (second,) = db.execute(
+        "select extract(epoch from next_attempt_at)::float8 from pgrelay.delivery_queue where event_id = 2"
+    ).fetchall()
     (lease,) = claim(db, daemon, {webhook: 1}, {webhook: second[0]})
     assert lease.event_id == 2
     assert lease.due == second[0]
@@ -84,7 +91,9 @@ def test_nothing_due_before_the_floor_is_looked_at_and_the_due_of_a_lease_serves
 
 
 @pytest.mark.parametrize("resting", ["paused = true", "is_active = false"])
-def test_deliveries_of_a_paused_or_inactive_webhook_are_not_leased(db: psycopg.Connection, resting: str) -> None:
+def test_deliveries_of_a_paused_or_inactive_webhook_are_not_leased(
+    db: psycopg.Connection, resting: str
+) -> None:
     webhook = add_webhook(db)
     add_event(db)
     daemon = sign_on(db)
@@ -123,7 +132,9 @@ def test_the_body_of_an_event_that_was_kept_aside_is_found(db: psycopg.Connectio
     assert lease.body == b"kept"
 
 
-def test_a_delivery_whose_event_is_lost_is_leased_without_a_body_so_that_it_can_be_ended(db: psycopg.Connection) -> None:
+def test_a_delivery_whose_event_is_lost_is_leased_without_a_body_so_that_it_can_be_ended(
+    db: psycopg.Connection,
+) -> None:
     webhook = add_webhook(db)
     add_event(db)
     daemon = sign_on(db)
@@ -151,7 +162,9 @@ def test_pending_webhooks_tells_each_webhook_once_with_its_first_due_moment(db: 
     assert idle not in webhooks
     for webhook, due_in, due in rows:
         first = value(
-            db, "select extract(epoch from min(next_attempt_at))::float8 from pgrelay.delivery_queue where webhook_id = %s", webhook
+            db,
+            "select extract(epoch from min(next_attempt_at))::float8 from pgrelay.delivery_queue where webhook_id = %s",
+            webhook,
         )
         assert due == first
         assert (due_in > 0) is (webhook == webhooks[2])
@@ -179,3 +192,21 @@ def test_a_delivery_given_back_is_pending_at_once_and_its_attempt_is_not_counted
     assert (again.delivery_id, again.attempt, again.lease_no) == (ids[1], 1, 2)
     # what the first daemon still says of it does not count
     assert record(db, daemon, succeeded(leases[1])) == [ids[1]]
+
+
+def test_what_a_daemon_leased_without_hearing_of_it_goes_back(db: psycopg.Connection) -> None:
+    webhook = add_webhook(db)
+    add_events(db, 4)
+    daemon, other = sign_on(db, "one"), sign_on(db, "two")
+    pend(db, daemon)
+    known = claim(db, daemon, {webhook: 1})
+    lost = claim(db, daemon, {webhook: 2})
+    theirs = claim(db, other, webhook)
+    ids = [lease.delivery_id for lease in known]
+    assert value(db, "select pgrelay.give_back_unknown(%s, %s)", daemon, ids) == len(lost)
+    again = claim(db, other, webhook)
+    assert [(lease.delivery_id, lease.attempt) for lease in again] == [
+        (lease.delivery_id, 1) for lease in lost
+    ]
+    assert record(db, daemon, *map(succeeded, known)) == []
+    assert record(db, other, *map(succeeded, theirs)) == []

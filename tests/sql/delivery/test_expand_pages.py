@@ -3,13 +3,16 @@
 import random
 
 import psycopg
+
 from support.database import Database
 from support.plans import reads
 from support.queue import add_event, add_events, add_webhook, expand, pend, sign_on, value
 
 
 def expanded(db: psycopg.Connection) -> list[int]:
-    return [row[0] for row in db.execute("select event_id from pgrelay.delivery_queue order by id").fetchall()]
+    return [
+        row[0] for row in db.execute("select event_id from pgrelay.delivery_queue order by id").fetchall()
+    ]
 
 
 def test_pages_take_every_event_once_and_in_order(db: psycopg.Connection) -> None:
@@ -44,7 +47,9 @@ def test_exactly_as_many_events_as_the_limit_need_no_pages(db: psycopg.Connectio
     assert (len(step.leases), step.more) == (10, False)
 
 
-def test_a_big_transaction_beside_small_ones_is_taken_whole_and_so_are_they(database: Database, db: psycopg.Connection) -> None:
+def test_a_big_transaction_beside_small_ones_is_taken_whole_and_so_are_they(
+    database: Database, db: psycopg.Connection
+) -> None:
     webhook = add_webhook(db)
     daemon = sign_on(db)
     with database.connect(autocommit=False) as big, database.connect(autocommit=False) as open_still:
@@ -61,7 +66,9 @@ def test_a_big_transaction_beside_small_ones_is_taken_whole_and_so_are_they(data
             if value(db, "select count(*) from pgrelay.outbox") > 90:
                 break
         pend(db, daemon, limit=3)
-        assert sorted(expanded(db)) == [event for event in range(1, max(expanded(db)) + 1) if event != waiting]
+        assert sorted(expanded(db)) == [
+            event for event in range(1, max(expanded(db)) + 1) if event != waiting
+        ]
         open_still.commit()
     pend(db, daemon, limit=3)
     total = value(db, "select count(*) from pgrelay.outbox")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import IsolationLevel
+
 from support.database import Database
 from support.queue import add_webhook, expand, pend, sign_on
 
@@ -68,7 +69,9 @@ def touch(connection: psycopg.Connection, resource: int, chance: random.Random) 
     return made
 
 
-def end(connection: psycopg.Connection, truth: Truth, made: set[tuple[str, int]], chance: random.Random) -> None:
+def end(
+    connection: psycopg.Connection, truth: Truth, made: set[tuple[str, int]], chance: random.Random
+) -> None:
     """Commit, roll back, or prepare and then do one of them."""
     commits = chance.random() < 0.8
     if chance.random() < 0.15:
@@ -95,7 +98,9 @@ def race_to_expand(database: Database, daemon: int, seed: int, done: threading.E
     chance = random.Random(seed)
     with database.connect(autocommit=False) as connection:
         while not done.is_set():
-            step = expand(connection, daemon, limit=chance.choice([1, 3, 10, 100]), room=chance.choice([0, 5, 1000]))
+            step = expand(
+                connection, daemon, limit=chance.choice([1, 3, 10, 100]), room=chance.choice([0, 5, 1000])
+            )
             if chance.random() < 0.2:
                 connection.rollback()
             else:

@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+
+from pgrelay.delivery import Status
 from support.database import Database
 from support.queue import (
     PLENTY,
@@ -22,8 +24,6 @@ from support.queue import (
     value,
 )
 
-from pgrelay.delivery import Status
-
 
 @pytest.fixture
 def dead_letter(db: psycopg.Connection) -> int:
@@ -38,7 +38,9 @@ def dead_letter(db: psycopg.Connection) -> int:
     return lease.delivery_id
 
 
-def refusal(db: psycopg.Connection, query: str, *parameters: object) -> tuple[str | None, str | None, str | None]:
+def refusal(
+    db: psycopg.Connection, query: str, *parameters: object
+) -> tuple[str | None, str | None, str | None]:
     """SQLSTATE, message and hint."""
     with pytest.raises(psycopg.Error) as refused:
         db.execute(query.encode(), parameters)
@@ -46,10 +48,14 @@ def refusal(db: psycopg.Connection, query: str, *parameters: object) -> tuple[st
     return said.sqlstate, said.message_primary, said.message_hint
 
 
-def test_a_failed_delivery_gets_another_round_under_its_old_id(db: psycopg.Connection, dead_letter: int) -> None:
+def test_a_failed_delivery_gets_another_round_under_its_old_id(
+    db: psycopg.Connection, dead_letter: int
+) -> None:
     created = value(db, "select created_at from pgrelay.delivery_history")
     assert value(db, "select pgrelay.retry_delivery(%s)", dead_letter) is True
-    row = db.execute("select id, status, attempts, lease_no, created_at from pgrelay.delivery_queue").fetchone()
+    row = db.execute(
+        "select id, status, attempts, lease_no, created_at from pgrelay.delivery_queue"
+    ).fetchone()
     assert row == (dead_letter, "pending", 0, 1, created)
     assert value(db, "select count(*) from pgrelay.delivery_history") == 0
     daemon = sign_on(db)
@@ -64,7 +70,11 @@ def test_two_people_who_retry_the_same_delivery_both_hear_that_it_will_be_tried(
     database: Database, db: psycopg.Connection, dead_letter: int
 ) -> None:
     ask = "select pgrelay.retry_delivery(%s)"
-    with database.connect(autocommit=False) as first, database.connect() as second, ThreadPoolExecutor() as pool:
+    with (
+        database.connect(autocommit=False) as first,
+        database.connect() as second,
+        ThreadPoolExecutor() as pool,
+    ):
         assert value(first, ask, dead_letter) is True
         answer = pool.submit(value, second, ask, dead_letter)
         until_it_waits(db, second)
@@ -78,7 +88,9 @@ def test_retrying_makes_a_pending_delivery_due_now(db: psycopg.Connection) -> No
     add_event(db)
     daemon = sign_on(db)
     pend(db, daemon)
-    db.execute("update pgrelay.delivery_queue set next_attempt_at = clock_timestamp() + interval '1 hour', attempts = 2")
+    db.execute(
+        "update pgrelay.delivery_queue set next_attempt_at = clock_timestamp() + interval '1 hour', attempts = 2"
+    )
     assert claim(db, daemon, webhook) == []
     assert value(db, "select pgrelay.retry_delivery(id) from pgrelay.delivery_queue") is True
     (lease,) = claim(db, daemon, webhook)
@@ -111,7 +123,9 @@ def test_retrying_for_an_inactive_or_deleted_webhook_is_refused_and_says_what_to
     assert value(db, "select pgrelay.retry_delivery(%s)", dead_letter) is True
 
 
-def test_retrying_after_the_event_is_gone_is_refused_and_says_why(db: psycopg.Connection, dead_letter: int) -> None:
+def test_retrying_after_the_event_is_gone_is_refused_and_says_why(
+    db: psycopg.Connection, dead_letter: int
+) -> None:
     db.execute("truncate pgrelay.outbox_0")
     sqlstate, message, hint = refusal(db, "select pgrelay.retry_delivery(%s)", dead_letter)
     assert (sqlstate, message) == ("PGR21", f"event 1 of delivery {dead_letter} is older than its retention")
@@ -167,13 +181,21 @@ def test_a_replay_sends_one_days_events_to_one_webhook_again(db: psycopg.Connect
     assert counted == [(2,), (3,)]
     assert value(db, f"select pgrelay.replay({webhook}, {day})") == 2
     leases = claim(db, daemon, {webhook: PLENTY, other: PLENTY})
-    assert [(lease.event_id, lease.webhook_id, lease.attempt) for lease in leases] == [(2, webhook, 1), (3, webhook, 1)]
-    keys = db.execute("select idempotency_key, body from pgrelay.outbox where id in (2, 3) order by id").fetchall()
+    assert [(lease.event_id, lease.webhook_id, lease.attempt) for lease in leases] == [
+        (2, webhook, 1),
+        (3, webhook, 1),
+    ]
+    keys = db.execute(
+        "select idempotency_key, body from pgrelay.outbox where id in (2, 3) order by id"
+    ).fetchall()
     assert [(lease.idempotency_key, lease.body.decode()) for lease in leases] == keys
     assert value(db, f"select pgrelay.replay({webhook}, '2025-01-01')") == 4
 
 
-@pytest.mark.parametrize("how", ["select pgrelay.set_active(%s, false)", "delete from pgrelay.webhook_configurations where id = %s"])
+@pytest.mark.parametrize(
+    "how",
+    ["select pgrelay.set_active(%s, false)", "delete from pgrelay.webhook_configurations where id = %s"],
+)
 def test_a_replay_for_an_inactive_or_deleted_webhook_is_refused(db: psycopg.Connection, how: str) -> None:
     webhook = add_webhook(db)
     db.execute(how.encode(), (webhook,))
@@ -185,7 +207,11 @@ def test_a_replay_for_an_inactive_or_deleted_webhook_is_refused(db: psycopg.Conn
 
 
 @pytest.mark.parametrize(
-    "verb", ["select pgrelay.retry_delivery(id) from pgrelay.delivery_history", "select pgrelay.replay(1, '2026-01-01')"]
+    "verb",
+    [
+        "select pgrelay.retry_delivery(id) from pgrelay.delivery_history",
+        "select pgrelay.replay(1, '2026-01-01')",
+    ],
 )
 def test_a_sleeping_daemon_is_woken_for_what_a_person_asks(
     database: Database, db: psycopg.Connection, dead_letter: int, verb: str

@@ -5,6 +5,8 @@ import random
 
 import psycopg
 import pytest
+
+from pgrelay.delivery import ErrorKind, Status
 from support.database import Database
 from support.queue import (
     add_event,
@@ -22,11 +24,11 @@ from support.queue import (
     value,
 )
 
-from pgrelay.delivery import ErrorKind, Status
-
 
 def attempts(db: psycopg.Connection) -> list[tuple[object, ...]]:
-    return db.execute("select delivery_id, attempt, late from pgrelay.delivery_attempts order by id").fetchall()
+    return db.execute(
+        "select delivery_id, attempt, late from pgrelay.delivery_attempts order by id"
+    ).fetchall()
 
 
 def test_a_success_ends_in_the_history_with_its_attempt(db: psycopg.Connection) -> None:
@@ -61,7 +63,11 @@ def test_a_failure_that_is_tried_again_is_pending_after_its_wait_and_says_why(db
     add_event(db)
     daemon = sign_on(db)
     (lease,) = expand(db, daemon).leases
-    record(db, daemon, retried(lease, 60.0, error_kind=ErrorKind.STATUS, error_message="HTTP 503", status_code=503))
+    record(
+        db,
+        daemon,
+        retried(lease, 60.0, error_kind=ErrorKind.STATUS, error_message="HTTP 503", status_code=503),
+    )
     row = db.execute(
         "select status, attempts, last_status_code, last_error, leased_by,"
         " extract(epoch from next_attempt_at - clock_timestamp()) between 50 and 60 from pgrelay.delivery_queue"
@@ -80,7 +86,9 @@ def test_the_last_failure_ends_in_the_history_and_says_why(db: psycopg.Connectio
     assert row == ("failed", None, "timeout: no answer within 10 s")
 
 
-def test_an_outcome_under_another_daemons_lease_is_kept_as_late_and_changes_nothing(db: psycopg.Connection) -> None:
+def test_an_outcome_under_another_daemons_lease_is_kept_as_late_and_changes_nothing(
+    db: psycopg.Connection,
+) -> None:
     add_webhook(db)
     add_event(db)
     one, two = sign_on(db, "one"), sign_on(db, "two")
@@ -163,7 +171,9 @@ def test_figures_are_exact_before_and_after_folding(db: psycopg.Connection) -> N
     chance = random.Random(11)
     webhooks = [add_webhook(db) for _ in range(3)]
     daemon = sign_on(db)
-    expected = {webhook: [0, 0, 0, 0, 0] for webhook in webhooks}  # attempts, failed ones, succeeded, failed, ms
+    expected = {
+        webhook: [0, 0, 0, 0, 0] for webhook in webhooks
+    }  # attempts, failed ones, succeeded, failed, ms
     buckets = {webhook: [0] * 12 for webhook in webhooks}
     bounds = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000]
     for _ in range(6):
@@ -203,17 +213,43 @@ def test_figures_are_exact_before_and_after_folding(db: psycopg.Connection) -> N
             " from pgrelay.metrics where webhook_id = %s",
             (webhook,),
         ).fetchone()
-        assert sums == (attempts_made, attempts_failed, ended_well, ended_badly, milliseconds, buckets[webhook])
+        assert sums == (
+            attempts_made,
+            attempts_failed,
+            ended_well,
+            ended_badly,
+            milliseconds,
+            buckets[webhook],
+        )
 
 
 def test_odd_texts_are_recorded_as_they_came(db: psycopg.Connection) -> None:
     add_webhook(db)
-    odd = ["", "NULL", '"', "\\", '\\"', "'", "{}", "{,}", "a\nb\tc\r", "🚀 Ω \u2028", "\x01\x7f", "x" * 16_384, "%s %", "$1", "\0", "a\0b"]
+    odd = [
+        "",
+        "NULL",
+        '"',
+        "\\",
+        '\\"',
+        "'",
+        "{}",
+        "{,}",
+        "a\nb\tc\r",
+        "🚀 Ω \u2028",
+        "\x01\x7f",
+        "x" * 16_384,
+        "%s %",
+        "$1",
+        "\0",
+        "a\0b",
+    ]
     add_events(db, len(odd))
     daemon = sign_on(db)
     leases = expand(db, daemon).leases
     outcomes = [
-        failed(lease, error_message=text, response_body=text.encode(), response_headers=json.dumps({"X": text}))
+        failed(
+            lease, error_message=text, response_body=text.encode(), response_headers=json.dumps({"X": text})
+        )
         for lease, text in zip(leases, odd, strict=True)
     ]
     assert record(db, daemon, *outcomes) == []
@@ -241,5 +277,12 @@ def test_recording_and_making_a_webhook_inactive_at_once_do_not_wait_for_each_ot
         db.execute("select pgrelay.set_active(%s, false)", (webhook,))
         recorder.commit()
     states = db.execute("select status from pgrelay.deliveries order by id").fetchall()
-    assert [row[0] for row in states] == ["pending", "in_flight", "in_flight", "succeeded", "cancelled", "cancelled"]
+    assert [row[0] for row in states] == [
+        "pending",
+        "in_flight",
+        "in_flight",
+        "succeeded",
+        "cancelled",
+        "cancelled",
+    ]
     assert value(db, "select pgrelay.cancel_orphans()") == 1

@@ -1,6 +1,8 @@
 """What a daemon leaves behind: taken back once, noted as an attempt of unknown end, never stuck."""
 
 import psycopg
+
+from pgrelay.delivery import Status
 from support.database import Database
 from support.queue import (
     add_event,
@@ -16,21 +18,27 @@ from support.queue import (
     value,
 )
 
-from pgrelay.delivery import Status
-
 
 def let_lapse(db: psycopg.Connection, *daemons: int) -> None:
     db.execute(
-        "update pgrelay.daemons set lease_until = clock_timestamp() - interval '1 second' where id = any (%s)", (list(daemons),)
+        "update pgrelay.daemons set lease_until = clock_timestamp() - interval '1 second' where id = any (%s)",
+        (list(daemons),),
     )
 
 
 def release(db: psycopg.Connection) -> list[tuple[int, int, int]]:
-    return [(row[0], row[1], row[2]) for row in db.execute("select * from pgrelay.release_lapsed()").fetchall()]
+    return [
+        (row[0], row[1], row[2]) for row in db.execute("select * from pgrelay.release_lapsed()").fetchall()
+    ]
 
 
 def test_what_a_dead_daemon_held_is_pending_again_failed_or_cancelled(db: psycopg.Connection) -> None:
-    more, last, gone, resting = add_webhook(db), add_webhook(db, max_retry_attempts=1), add_webhook(db), add_webhook(db)
+    more, last, gone, resting = (
+        add_webhook(db),
+        add_webhook(db, max_retry_attempts=1),
+        add_webhook(db),
+        add_webhook(db),
+    )
     event = add_event(db)
     dead = sign_on(db, "dead")
     leases = {lease.webhook_id: lease for lease in expand(db, dead).leases}
@@ -50,7 +58,10 @@ def test_what_a_dead_daemon_held_is_pending_again_failed_or_cancelled(db: psycop
     ).fetchall()
     assert rows == [(webhook, event, 1, "lapsed", "dead", False, None) for webhook in sorted(found)]
     assert value(db, "select last_error like 'lapsed: %%' from pgrelay.delivery_queue") is True
-    assert value(db, "select note from pgrelay.daemons where ended_at is not null") == "died: no heartbeat within its lease"
+    assert (
+        value(db, "select note from pgrelay.daemons where ended_at is not null")
+        == "died: no heartbeat within its lease"
+    )
     totals = db.execute(
         "select webhook_id, attempts, attempts_failed, deliveries_failed from pgrelay.metric_deltas order by 1"
     ).fetchall()
@@ -89,11 +100,15 @@ def test_the_late_outcome_of_a_dead_daemon_is_refused(db: psycopg.Connection) ->
     assert (again.attempt, again.lease_no) == (2, 3)
     assert record(db, dead, succeeded(lease)) == [lease.delivery_id]
     assert record(db, other, succeeded(again)) == []
-    kinds = db.execute("select attempt, error_kind, late from pgrelay.delivery_attempts order by id").fetchall()
+    kinds = db.execute(
+        "select attempt, error_kind, late from pgrelay.delivery_attempts order by id"
+    ).fetchall()
     assert kinds == [(1, "lapsed", False), (1, None, True), (1, None, True), (2, None, False)]
 
 
-def test_two_callers_at_once_take_back_each_delivery_once_and_do_not_wait(database: Database, db: psycopg.Connection) -> None:
+def test_two_callers_at_once_take_back_each_delivery_once_and_do_not_wait(
+    database: Database, db: psycopg.Connection
+) -> None:
     add_webhook(db)
     add_events(db, 5)
     dead = sign_on(db)
@@ -163,7 +178,9 @@ def test_a_daemon_that_signs_off_with_deliveries_in_hand_leaves_none_behind(
     assert value(db, "select last_value from pgrelay.wake") == 1
 
 
-def test_a_delivery_being_recorded_this_moment_is_not_waited_for(database: Database, db: psycopg.Connection) -> None:
+def test_a_delivery_being_recorded_this_moment_is_not_waited_for(
+    database: Database, db: psycopg.Connection
+) -> None:
     add_webhook(db)
     add_events(db, 2)
     slow = sign_on(db)

@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 from psycopg import sql
+
+from pgrelay.demo.cluster import Cluster
 from support.database import Database
 from support.queue import (
     add_event,
@@ -22,8 +24,6 @@ from support.queue import (
     until_it_waits,
     value,
 )
-
-from pgrelay.demo.cluster import Cluster
 
 CopyMaker = Callable[[Database], Database]
 
@@ -51,7 +51,9 @@ def dropped_at_the_end(database: Database) -> Iterator[Database]:
         yield database
     finally:
         with psycopg.connect(database.cluster.dsn(), autocommit=True) as superuser:
-            superuser.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database.name)))
+            superuser.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database.name))
+            )
 
 
 def create(database: Database, clause: str) -> None:
@@ -85,7 +87,14 @@ def _dump_and_restore(origin: Database, elsewhere: Cluster) -> Database:
     programs = origin.cluster.binaries.bin_dir
     dump = [programs / "pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--dbname", origin.dsn]
     made = subprocess.run(dump, check=True, capture_output=True)
-    restore = [programs / "pg_restore", "--exit-on-error", "--no-owner", "--no-privileges", "--dbname", copy.dsn]
+    restore = [
+        programs / "pg_restore",
+        "--exit-on-error",
+        "--no-owner",
+        "--no-privileges",
+        "--dbname",
+        copy.dsn,
+    ]
     subprocess.run(restore, input=made.stdout, check=True, capture_output=True)
     return copy
 
@@ -128,7 +137,9 @@ def test_the_database_of_the_installation_has_no_problem(db: psycopg.Connection)
 def test_another_environment_is_noticed_once_one_is_noted(db: psycopg.Connection) -> None:
     adopt(db, "keep", "production")
     assert problem(db, "production") is None
-    assert problem(db, "staging") == "the configuration says environment staging, the database says production"
+    assert (
+        problem(db, "staging") == "the configuration says environment staging, the database says production"
+    )
 
 
 def test_a_database_that_nobody_vouches_for_has_a_problem(db: psycopg.Connection) -> None:
@@ -136,7 +147,9 @@ def test_a_database_that_nobody_vouches_for_has_a_problem(db: psycopg.Connection
     assert "nothing says that this database is the original" in (problem(db) or "")
 
 
-def test_a_copy_within_the_cluster_is_noticed_and_the_original_is_not(database: Database, cloned: CopyMaker) -> None:
+def test_a_copy_within_the_cluster_is_noticed_and_the_original_is_not(
+    database: Database, cloned: CopyMaker
+) -> None:
     with database.connect() as original:
         as_installed(original)
     with cloned(database).connect() as copy, database.connect() as original:
@@ -181,7 +194,9 @@ def test_an_adopted_copy_that_cancels_sends_nothing_old_and_then_goes_on(
         assert adopt(copy, "cancel") == 4
         assert value(copy, "select pgrelay.unexpanded_events()") == 0
         assert sendable(copy) == []
-        rows = copy.execute("select event_id, status, last_error from pgrelay.delivery_history order by event_id").fetchall()
+        rows = copy.execute(
+            "select event_id, status, last_error from pgrelay.delivery_history order by event_id"
+        ).fetchall()
         assert rows == [(1, "succeeded", None)] + [
             (event, "cancelled", "pending when the database was copied") for event in (2, 3, 4, 5)
         ]
@@ -190,31 +205,39 @@ def test_an_adopted_copy_that_cancels_sends_nothing_old_and_then_goes_on(
 
 
 @pytest.mark.parametrize(("pending", "expected"), [("keep", [2, 3, 4, 5, 6, 7]), ("cancel", [])])
-def test_transaction_ids_of_the_future_never_come_true(db: psycopg.Connection, pending: str, expected: list[int]) -> None:
+def test_transaction_ids_of_the_future_never_come_true(
+    db: psycopg.Connection, pending: str, expected: list[int]
+) -> None:
     # as after a restore into a younger cluster: every id of before lies ahead, some of them just ahead
     busy(db)
-    own = int(value(db, "select pg_current_xact_id()::text"))
-    db.execute("update pgrelay.outbox set xid = (xid::text::bigint + 5)::text::xid8")
-    later = "format('%s:%s:', pg_snapshot_xmin({0})::text::bigint + 5, pg_snapshot_xmax({0})::text::bigint + 5)::pg_snapshot"
+    ahead = "select 3 + pg_current_xact_id()::text::bigint - min(xid::text::bigint) from pgrelay.outbox"
+    shift = int(value(db, ahead))
+    db.execute(f"update pgrelay.outbox set xid = (xid::text::bigint + {shift})::text::xid8".encode())
+    later = "format('%s:%s:', pg_snapshot_xmin({0})::text::bigint + {1}, pg_snapshot_xmax({0})::text::bigint + {1})::pg_snapshot"
     for column in ("from_snapshot", "to_snapshot"):
-        db.execute(f"update pgrelay.feed_windows set {column} = {later.format(column)}".encode())
-    assert int(value(db, "select max(xid::text::bigint) from pgrelay.outbox")) > own - 5
+        db.execute(f"update pgrelay.feed_windows set {column} = {later.format(column, shift)}".encode())
     adopt(db, pending)
     assert sendable(db) == expected
-    for _ in range(20):  # until the ids of the future have become the past
+    for _ in range(2 * shift):  # until the ids of the future have become the past
         db.execute("select pg_current_xact_id()")
         assert sendable(db) == []
     add_event(db)
     assert sendable(db) == [8]
 
 
-def test_a_transaction_that_began_before_and_writes_after_is_not_forgotten(database: Database, db: psycopg.Connection) -> None:
+@pytest.mark.parametrize("others_end", [False, True])
+def test_a_transaction_that_began_before_and_writes_after_is_not_forgotten(
+    database: Database, db: psycopg.Connection, others_end: bool
+) -> None:
     add_webhook(db)
+    kept = add_event(db)
     with database.connect(autocommit=False) as early, database.connect(autocommit=False) as late:
         early.execute("select pg_current_xact_id()")
         with database.connect(autocommit=False) as adopting:
             adopting.execute("select pg_current_xact_id()")
             late.execute("select pg_current_xact_id()")
+            if others_end:
+                db.execute("select pg_current_xact_id()")
             adopt(adopting, "keep")
             adopting.commit()
         first = add_event(early)
@@ -224,7 +247,7 @@ def test_a_transaction_that_began_before_and_writes_after_is_not_forgotten(datab
         late.commit()
     pend(db, sign_on(db))
     rows = db.execute("select event_id from pgrelay.delivery_queue order by id").fetchall()
-    assert rows == [(first,), (second,)]
+    assert rows == [(kept,), (first,), (second,)]
 
 
 def test_a_daemon_of_the_original_is_dead_in_the_copy(db: psycopg.Connection) -> None:
@@ -241,7 +264,11 @@ def test_a_daemon_of_the_original_is_dead_in_the_copy(db: psycopg.Connection) ->
 
 def test_adopting_waits_for_a_writer_and_keeps_its_event(database: Database, db: psycopg.Connection) -> None:
     add_webhook(db)
-    with database.connect(autocommit=False) as writer, database.connect() as person, ThreadPoolExecutor() as pool:
+    with (
+        database.connect(autocommit=False) as writer,
+        database.connect() as person,
+        ThreadPoolExecutor() as pool,
+    ):
         event = add_event(writer)
         adopted = pool.submit(adopt, person, "keep")
         until_it_waits(db, person)

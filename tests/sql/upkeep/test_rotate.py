@@ -4,6 +4,7 @@ import json
 
 import psycopg
 import pytest
+
 from support.database import Database
 from support.queue import (
     add_event,
@@ -61,7 +62,9 @@ def test_a_ring_moves_on_a_day_at_a_time_and_comes_round(db: psycopg.Connection,
         assert slots(db, ring).count("-") >= 1, day
     assert said[0] == "writing slot 1 now"
     assert said[2 * 12 :] == [
-        word for slot in (5, 6, 7, 0, 1, 2, 3, 4) for word in (f"emptied slot {(slot + 1) % 8}, writing slot {slot} now", None)
+        word
+        for slot in (5, 6, 7, 0, 1, 2, 3, 4)
+        for word in (f"emptied slot {(slot + 1) % 8}, writing slot {slot} now", None)
     ]
 
 
@@ -75,9 +78,15 @@ def test_rows_are_written_to_the_slot_of_the_day_and_go_with_it(db: psycopg.Conn
             let_pass(db, 1.01, ring)
             rotate(db, ring)
     tables = ["outbox", "delivery_history", "delivery_attempts"]
-    days = [db.execute(f"select slot, count(*) from pgrelay.{table} group by 1 order by 1".encode()).fetchall() for table in tables]
+    days = [
+        db.execute(f"select slot, count(*) from pgrelay.{table} group by 1 order by 1".encode()).fetchall()
+        for table in tables
+    ]
     assert days[0] == days[1] == days[2] == [(0, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1)]
-    assert value(db, "select successful_deliveries from pgrelay.webhook_stats where webhook_id = %s", webhook) == 9
+    assert (
+        value(db, "select successful_deliveries from pgrelay.webhook_stats where webhook_id = %s", webhook)
+        == 9
+    )
 
 
 def test_nothing_is_emptied_before_its_retention_has_passed(db: psycopg.Connection) -> None:
@@ -93,7 +102,9 @@ def test_nothing_is_emptied_before_its_retention_has_passed(db: psycopg.Connecti
     assert value(db, "select count(*) from pgrelay.outbox") == 0
 
 
-def test_events_that_are_owed_or_not_expanded_yet_survive_their_slot(database: Database, db: psycopg.Connection) -> None:
+def test_events_that_are_owed_or_not_expanded_yet_survive_their_slot(
+    database: Database, db: psycopg.Connection
+) -> None:
     webhook = add_webhook(db)
     daemon = sign_on(db)
     done, waiting, flying, dead = [add_event(db, body=json.dumps({"n": n})) for n in range(4)]
@@ -148,11 +159,11 @@ def test_a_slot_that_is_being_read_is_left_for_the_next_time_and_nobody_waits_lo
     let_pass(db, 1.01)
     rotate(db)
     let_pass(db, 6.01)
+    db.execute("set statement_timeout = '2s'")
     with database.connect(autocommit=False) as reader:
         reader.execute("select count(*) from pgrelay.outbox")
         assert rotate(db) == "writing slot 2 now"
         assert value(db, "select count(*) from pgrelay.outbox") == 1
-        db.execute("set statement_timeout = '2s'")
         let_pass(db, 1.01)
         rotate(db)
         event = add_event(db)
@@ -162,9 +173,12 @@ def test_a_slot_that_is_being_read_is_left_for_the_next_time_and_nobody_waits_lo
     assert rotate(db) == "emptied slot 0"
 
 
-def test_a_writer_in_an_open_transaction_neither_waits_nor_loses_its_event(database: Database, db: psycopg.Connection) -> None:
+def test_a_writer_in_an_open_transaction_neither_waits_nor_loses_its_event(
+    database: Database, db: psycopg.Connection
+) -> None:
     add_webhook(db)
     daemon = sign_on(db)
+    db.execute("set statement_timeout = '2s'")
     with database.connect(autocommit=False) as writer:
         first = add_event(writer)
         let_pass(db, 1.01)
@@ -193,7 +207,9 @@ def test_capturing_goes_on_when_nobody_moved_the_ring_for_years(db: psycopg.Conn
     assert value(db, "select count(*) from pgrelay.outbox where id = %s", event) == 1
 
 
-def test_a_move_that_was_interrupted_after_the_sequence_had_moved_is_made_good(db: psycopg.Connection) -> None:
+def test_a_move_that_was_interrupted_after_the_sequence_had_moved_is_made_good(
+    db: psycopg.Connection,
+) -> None:
     # setval() is not undone by a rollback
     db.execute("begin")
     let_pass(db, 1.01)
@@ -217,6 +233,22 @@ def test_a_shorter_retention_empties_one_slot_a_call(db: psycopg.Connection) -> 
     assert rotate(db, retention=DAY) is None
 
 
+def test_writing_does_not_move_to_a_slot_that_is_locked_because_it_was_emptied_just_now(
+    database: Database, db: psycopg.Connection
+) -> None:
+    db.execute(
+        "update pgrelay.ring_slots set opened_at = 'epoch'::timestamptz + slot * interval '1 day',"
+        " closed_at = case when slot < 7 then 'epoch'::timestamptz + (slot + 1) * interval '1 day' end where ring = 'outbox'"
+    )
+    db.execute("select setval('pgrelay.outbox_slot', 7)")
+    db.execute("set statement_timeout = '2s'")
+    with database.connect(autocommit=False) as rotating:
+        assert rotate(rotating) == "emptied slot 0"
+        add_event(db)
+        rotating.commit()
+    assert (rotate(db) or "").endswith("writing slot 0 now")
+
+
 def test_only_one_rotates_at_a_time(database: Database, db: psycopg.Connection) -> None:
     let_pass(db, 1.01)
     with database.connect(autocommit=False) as first:
@@ -232,7 +264,9 @@ def test_a_ring_that_is_none_is_an_error(db: psycopg.Connection) -> None:
     assert refused.value.sqlstate == "PGR25"
 
 
-def test_a_kept_event_that_is_retried_this_moment_is_not_dropped(database: Database, db: psycopg.Connection) -> None:
+def test_a_kept_event_that_is_retried_this_moment_is_not_dropped(
+    database: Database, db: psycopg.Connection
+) -> None:
     webhook = add_webhook(db)
     daemon = sign_on(db)
     add_event(db, body="kept")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
+
 from support.queue import add_webhook, value
 
 GOOD: list[dict[str, object]] = [
@@ -21,7 +22,13 @@ GOOD: list[dict[str, object]] = [
     {"subscribed_events": ["*"]},
     {"subscribed_events": ["a.b", "a.b.c", "a.*", "a.b.*", "1_2.x"]},
     {"headers": {}},
-    {"headers": {"Authorization": "Bearer abc def", "X-Empty": "", "a!#$%&'*+.^_`|~-": "\ttab inside\tis fine".strip()}},
+    {
+        "headers": {
+            "Authorization": "Bearer abc def",
+            "X-Empty": "",
+            "a!#$%&'*+.^_`|~-": "\ttab inside\tis fine".strip(),
+        }
+    },
     {"secret_key": "whsec_" + base64.b64encode(b"\0" * 24).decode()},
     {"secret_key": "whsec_" + base64.b64encode(b"\xff" * 64).decode()},
     {"timeout_seconds": 1, "max_retry_attempts": 1},
@@ -100,7 +107,10 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"secret_key": "whsec_" + "A" * 33}, "not base64"),
     ({"secret_key": "whsec_" + base64.b64encode(b"x" * 23).decode()}, "24 to 64 bytes"),
     ({"secret_key": "whsec_" + base64.b64encode(b"x" * 65).decode()}, "24 to 64 bytes"),
-    ({"previous_secret_key": "old", "previous_secret_expires_at": "tomorrow"}, "previous_secret_key: it must be whsec_"),
+    (
+        {"previous_secret_key": "old", "previous_secret_expires_at": "tomorrow"},
+        "previous_secret_key: it must be whsec_",
+    ),
     ({"previous_secret_expires_at": "tomorrow"}, "previous_secret_has_an_end"),
     ({"timeout_seconds": 0}, "timeout_seconds_from_1_to_120"),
     ({"timeout_seconds": 121}, "timeout_seconds_from_1_to_120"),
@@ -129,7 +139,10 @@ def test_four_columns_make_a_webhook_and_the_rest_has_defaults(db: psycopg.Conne
         " values (42, 'orders', 'https://example.com/hook', '{callback.created}') returning *"
     ).fetchone()
     assert row is not None
-    names = [column.name for column in db.execute("select * from pgrelay.webhook_configurations limit 0").description or ()]
+    names = [
+        column.name
+        for column in db.execute("select * from pgrelay.webhook_configurations limit 0").description or ()
+    ]
     found = dict(zip(names, row, strict=True))
     assert found["company_id"] == "42"
     assert found["secret_key"].startswith("whsec_")
@@ -179,7 +192,9 @@ def test_an_update_is_checked_and_counted_like_an_insert(db: psycopg.Connection)
     webhook = add_webhook(db)
     with pytest.raises(psycopg.errors.CheckViolation, match="url cannot be used"):
         db.execute("update pgrelay.webhook_configurations set url = 'nowhere'")
-    db.execute("update pgrelay.webhook_configurations set name = 'renamed', version = 40, updated_at = 'epoch'")
+    db.execute(
+        "update pgrelay.webhook_configurations set name = 'renamed', version = 40, updated_at = 'epoch'"
+    )
     row = db.execute(
         "select name, version, updated_at > clock_timestamp() - interval '1 minute' from pgrelay.webhook_configurations"
     ).fetchone()

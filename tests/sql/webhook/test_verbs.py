@@ -4,6 +4,8 @@ import json
 
 import psycopg
 import pytest
+
+from pgrelay.delivery import Status
 from support.database import Database
 from support.queue import (
     add_event,
@@ -20,11 +22,12 @@ from support.queue import (
     value,
 )
 
-from pgrelay.delivery import Status
-
 
 def subscriptions(db: psycopg.Connection) -> set[tuple[str, str, int]]:
-    return {(row[0], row[1], row[2]) for row in db.execute("select company_id, pattern, webhook_id from pgrelay.subscriptions")}
+    return {
+        (row[0], row[1], row[2])
+        for row in db.execute("select company_id, pattern, webhook_id from pgrelay.subscriptions")
+    }
 
 
 def refused(db: psycopg.Connection, query: str, *parameters: object) -> tuple[str | None, str | None, bool]:
@@ -62,7 +65,9 @@ def test_a_webhook_that_could_not_answer_is_not_tested(db: psycopg.Connection) -
     assert refused(db, ask, 4711) == ("PGR20", "there is no webhook 4711", True)
 
 
-def test_a_rotated_secret_is_returned_and_the_old_one_signs_until_the_overlap_ends(db: psycopg.Connection) -> None:
+def test_a_rotated_secret_is_returned_and_the_old_one_signs_until_the_overlap_ends(
+    db: psycopg.Connection,
+) -> None:
     webhook = add_webhook(db)
     old = value(db, "select secret_key from pgrelay.webhook_configurations")
     new = value(db, "select pgrelay.rotate_secret(%s, interval '2 hours')", webhook)
@@ -73,7 +78,9 @@ def test_a_rotated_secret_is_returned_and_the_old_one_signs_until_the_overlap_en
     assert row == (new, old, True, 2)
     assert new != old
     value(db, "select pgrelay.rotate_secret(%s, interval '0')", webhook)
-    row = db.execute("select previous_secret_key, previous_secret_expires_at from pgrelay.webhook_configurations").fetchone()
+    row = db.execute(
+        "select previous_secret_key, previous_secret_expires_at from pgrelay.webhook_configurations"
+    ).fetchone()
     assert row == (None, None)
 
 
@@ -95,7 +102,9 @@ def test_a_secret_is_not_rotated_for_nobody_or_into_the_past(db: psycopg.Connect
         ("delete from pgrelay.webhook_configurations where id = %s", "the webhook was deleted"),
     ],
 )
-def test_an_inactive_or_deleted_webhook_is_owed_nothing_more(db: psycopg.Connection, ending: str, reason: str) -> None:
+def test_an_inactive_or_deleted_webhook_is_owed_nothing_more(
+    db: psycopg.Connection, ending: str, reason: str
+) -> None:
     webhook, other = add_webhook(db), add_webhook(db)
     add_events(db, 3)
     daemon = sign_on(db)
@@ -104,10 +113,21 @@ def test_an_inactive_or_deleted_webhook_is_owed_nothing_more(db: psycopg.Connect
     db.execute(ending.encode(), (webhook,))
     late = add_event(db)
     pend(db, daemon)
-    rows = db.execute("select status, last_error, event_id from pgrelay.delivery_history where webhook_id = %s order by id", (webhook,))
+    rows = db.execute(
+        "select status, last_error, event_id from pgrelay.delivery_history where webhook_id = %s order by id",
+        (webhook,),
+    )
     assert rows.fetchall() == [("cancelled", reason, 2), ("cancelled", reason, 3)]
     assert value(db, "select count(*) from pgrelay.delivery_queue where webhook_id = %s", other) == 4
-    assert value(db, "select count(*) from pgrelay.delivery_queue where event_id = %s and webhook_id = %s", late, webhook) == 0
+    assert (
+        value(
+            db,
+            "select count(*) from pgrelay.delivery_queue where event_id = %s and webhook_id = %s",
+            late,
+            webhook,
+        )
+        == 0
+    )
     assert subscriptions(db) == {("1", "*", other)}
     # the one in flight may still succeed; if it fails, it is not tried again
     assert status(db, flying.delivery_id) is Status.IN_FLIGHT
@@ -136,7 +156,9 @@ def test_set_active_says_whether_there_is_such_a_webhook(db: psycopg.Connection)
     assert value(db, "select event_id from pgrelay.delivery_queue") == event
 
 
-def test_deliveries_of_a_paused_webhook_wait_and_go_on_when_it_is_resumed(database: Database, db: psycopg.Connection) -> None:
+def test_deliveries_of_a_paused_webhook_wait_and_go_on_when_it_is_resumed(
+    database: Database, db: psycopg.Connection
+) -> None:
     webhook = add_webhook(db)
     add_event(db)
     daemon = sign_on(db)

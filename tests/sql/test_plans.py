@@ -1,0 +1,130 @@
+"""Hot statements read by index, and little, whatever the planner's statistics say: those of queues are always wrong."""
+
+import psycopg
+import pytest
+from support.plans import Read, reads
+from support.queue import (
+    add_events,
+    add_webhook,
+    claim,
+    expand,
+    pend,
+    record,
+    retried,
+    sign_on,
+    succeeded,
+    value,
+)
+
+BIG = 10_000
+WEBHOOKS = 20
+
+STATES = ["empty", "never analysed", "analysed when empty", "analysed"]
+
+
+def fill(db: psycopg.Connection, webhooks: list[int]) -> None:
+    """A backlog for every webhook, and a past: rows as the verbs would write them."""
+    db.execute(
+        "insert into pgrelay.outbox (event_type, company_id, idempotency_key, body)"
+        " select 'callback.created', '1', 'k', '{}' from generate_series(1, %s)",
+        (BIG,),
+    )
+    db.execute(
+        "insert into pgrelay.feed_windows (from_snapshot, to_snapshot) values (pg_current_snapshot(), pg_current_snapshot())"
+    )
+    db.execute(
+        "insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot)"
+        " select (%(webhooks)s::bigint[])[1 + g %% %(count)s], g, 0 from generate_series(1, %(big)s) as g",
+        {"webhooks": webhooks, "count": len(webhooks), "big": BIG},
+    )
+    db.execute(
+        "insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, created_at)"
+        " select -g, 1, g, 0, 'succeeded', 1, 1, now() from generate_series(1, %s) as g",
+        (BIG,),
+    )
+
+
+@pytest.fixture(params=STATES)
+def loaded(db: psycopg.Connection, request: pytest.FixtureRequest) -> psycopg.Connection:
+    for table in ("outbox_0", "outbox_kept", "delivery_queue", "delivery_history_0", "feed_windows"):
+        db.execute(f"alter table pgrelay.{table} set (autovacuum_enabled = false)".encode())
+    webhooks = [add_webhook(db) for _ in range(WEBHOOKS)]
+    if request.param == "analysed when empty":
+        db.execute("analyze")
+    if request.param != "empty":
+        fill(db, webhooks)
+    if request.param == "analysed":
+        db.execute("analyze")
+    return db
+
+
+def check(done: list[Read], most_rows: int) -> None:
+    """No table but a tiny one was read as a whole, and no more rows or entries than that in all."""
+    assert not [read for read in done if not read.by_index and read.rows > WEBHOOKS]
+    assert sum(read.rows for read in done) <= most_rows, done
+
+
+def test_every_hot_statement_reads_by_index_and_little(loaded: psycopg.Connection) -> None:
+    db = loaded
+    with reads(db) as done:
+        daemon = sign_on(db)
+    check(done, 40)
+    webhooks = [
+        row[0] for row in db.execute("select id from pgrelay.webhook_configurations order by id").fetchall()
+    ]
+    waiting = value(db, "select count(*) from pgrelay.delivery_queue")
+
+    with reads(db) as done:
+        assert expand(db, daemon).leases == []
+    check(done, 10)
+
+    add_events(db, 5)
+    with reads(db) as done:
+        leases = expand(db, daemon, room=60).leases
+    assert len(leases) == 60
+    check(done, 500)
+
+    add_events(db, 30)
+    with reads(db) as done:
+        paged = expand(db, daemon, limit=5, room=0)
+    assert paged.more and sum(paged.backlog.values()) == 100
+    check(done, 700)
+    pend(db, daemon)
+
+    with reads(db) as done:
+        assert (
+            record(db, daemon, *map(succeeded, leases[:40]), *(retried(lease, 60.0) for lease in leases[40:]))
+            == []
+        )
+    check(done, 800)
+
+    with reads(db) as done:
+        claims = claim(db, daemon, dict.fromkeys(webhooks, 5))
+    assert len(claims) == 100
+    check(done, 800)
+
+    with reads(db) as done:
+        db.execute("select pgrelay.give_back(%s, %s)", (daemon, [lease.delivery_id for lease in claims]))
+    check(done, 400)
+
+    with reads(db) as done:
+        assert len(db.execute("select * from pgrelay.pending_webhooks()").fetchall()) == WEBHOOKS
+    check(done, 500)
+
+    with reads(db) as done:
+        assert value(db, "select pgrelay.cancel_orphans()") == 0
+    check(done, 500)
+
+    with reads(db) as done:
+        assert value(db, "select pgrelay.unexpanded_events()") == 0
+    check(done, 100)
+    assert value(db, "select count(*) from pgrelay.delivery_queue") == waiting + 35 * WEBHOOKS - 40
+
+    db.execute("set enable_seqscan = off")  # small tables are read as a whole, and rightly
+    for query in (
+        "select * from pgrelay.deliveries where id = %s",
+        "select * from pgrelay.webhook_logs where delivery_id = %s",
+    ):
+        with reads(db) as done:
+            assert len(db.execute(query.encode(), (leases[0].delivery_id,)).fetchall()) == 1
+        check(done, 60)

@@ -1,0 +1,155 @@
+"""What people read: the views tell what is so, and nothing that is secret."""
+
+import psycopg
+from support.queue import (
+    add_event,
+    add_events,
+    add_webhook,
+    claim,
+    expand,
+    failed,
+    pend,
+    record,
+    retried,
+    sign_on,
+    succeeded,
+    value,
+)
+
+
+def test_deliveries_shows_each_once_with_who_sends_it_and_when_it_is_tried_next(
+    db: psycopg.Connection,
+) -> None:
+    webhook = add_webhook(db)
+    add_events(db, 6)
+    one, two = sign_on(db, "one"), sign_on(db, "two")
+    pend(db, one)
+    ended, dead, waiting, flying = claim(db, one, {webhook: 4})
+    record(db, one, succeeded(ended), failed(dead), retried(waiting, 60.0))
+    (orphan,) = claim(db, two, {webhook: 1})
+    db.execute("update pgrelay.daemons set lease_until = now() - interval '1 s' where id = %s", (two,))
+    db.execute("select pgrelay.cancel_delivery(6)")
+    rows = db.execute(
+        "select id, status, attempts, next_attempt_at is not null, leased_by, leased_until > now(), finished_at is not null,"
+        " last_status_code, last_error from pgrelay.deliveries order by id"
+    ).fetchall()
+    timeout = "timeout: no answer within 10 s"
+    assert rows == [
+        (ended.delivery_id, "succeeded", 1, False, None, None, True, 200, None),
+        (dead.delivery_id, "failed", 1, False, None, None, True, None, timeout),
+        (waiting.delivery_id, "pending", 1, True, None, None, False, None, timeout),
+        (flying.delivery_id, "in_flight", 1, False, "one", True, False, None, None),
+        # its daemon's lease is over: nobody sends it, whatever the row still says
+        (orphan.delivery_id, "pending", 1, False, "two", False, False, None, None),
+        (6, "cancelled", 0, False, None, None, True, None, "cancelled by postgres"),
+    ]
+
+
+def test_webhook_logs_shows_an_attempt_with_its_payload_also_when_the_webhook_is_gone(
+    db: psycopg.Connection,
+) -> None:
+    webhook = add_webhook(db, "7", name="orders")
+    event = add_event(db, "callback.created", "7", body='{"n": 1.10}', idempotency_key="callback_7_created_1")
+    daemon = sign_on(db)
+    (lease,) = expand(db, daemon).leases
+    record(db, daemon, succeeded(lease, response_body=b"ok", request_headers='{"A": "***"}'))
+    columns = (
+        "company_id, webhook_name, event_type, resource_id, idempotency_key, delivery_id, event_id, attempt, status_code,"
+        " duration_ms, request_headers, payload, response_body, late"
+    )
+    expected = ("7", "orders", "callback.created", "7", "callback_7_created_1", lease.delivery_id, event, 1, 200, 4,
+                {"A": "***"}, '{"n": 1.10}', "ok", False)  # fmt: skip
+    query = f"select {columns} from pgrelay.webhook_logs where webhook_id = %s".encode()
+    assert db.execute(query, (webhook,)).fetchall() == [expected]
+    db.execute("delete from pgrelay.webhook_configurations")
+    assert db.execute(query, (webhook,)).fetchall() == [(None, None, *expected[2:])]
+
+
+def test_webhook_stats_shows_a_webhook_that_never_did_anything(db: psycopg.Connection) -> None:
+    add_webhook(db, "7", name="idle")
+    row = db.execute(
+        "select company_id, name, total_deliveries, successful_deliveries, failed_deliveries, success_rate, attempts,"
+        " last_triggered_at, pending_deliveries, oldest_pending_at from pgrelay.webhook_stats"
+    ).fetchone()
+    assert row == ("7", "idle", 0, 0, 0, None, 0, None, 0, None)
+
+
+def test_webhook_stats_counts_what_waits_and_since_when(db: psycopg.Connection) -> None:
+    webhook = add_webhook(db)
+    add_events(db, 3)
+    daemon = sign_on(db)
+    first, second, _ = expand(db, daemon).leases
+    record(db, daemon, succeeded(first), retried(second, 60.0))
+    row = db.execute(
+        "select total_deliveries, success_rate, attempts, pending_deliveries,"
+        " oldest_pending_at = (select min(created_at) from pgrelay.delivery_queue), last_triggered_at is not null"
+        " from pgrelay.webhook_stats where webhook_id = %s",
+        (webhook,),
+    ).fetchone()
+    assert row == (1, 100, 2, 2, True, True)
+
+
+def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Connection) -> None:
+    def health() -> dict[str, object]:
+        cursor = db.execute("select * from pgrelay.health")
+        (row,) = cursor.fetchall()
+        return dict(zip([column.name for column in cursor.description or ()], row, strict=True))
+
+    quiet = health()
+    assert {name for name, found in quiet.items() if found} == set()
+    add_webhook(db)
+    paused = add_webhook(db, events=["order.paid"], paused=True)
+    add_events(db, 4)
+    assert health()["events_waiting"] == 4
+    living, dead = sign_on(db), sign_on(db, lease=-1.0)
+    first, second, _ = expand(db, living, room=3).leases
+    record(db, living, failed(first), retried(second, 60.0))
+    add_event(db, "order.paid")
+    pend(db, living)
+    add_event(db)
+    db.execute("insert into pgrelay.capture_errors (source) values ('a'), ('b')")
+    db.execute(
+        "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at) values ('s', 'a.b', '1', now())"
+    )
+    found = health()
+    untried = value(
+        db,
+        "select min(created_at) from pgrelay.delivery_queue where attempts = 0 and webhook_id <> %s",
+        paused,
+    )
+    assert dead != living
+    assert found == {
+        "daemons_alive": 1,
+        "last_heartbeat_at": value(db, "select max(heartbeat_at) from pgrelay.daemons"),
+        "events_waiting": 1,
+        "deliveries_pending": 4,
+        "deliveries_in_flight": 1,
+        "oldest_untried_at": untried,
+        "failed_last_day": 1,
+        "capture_errors_open": 2,
+        "deadlines_overdue": 1,
+        "notification_queue_usage": 0.0,
+    }
+
+
+def test_events_waiting_are_counted_exactly_also_between_pages(db: psycopg.Connection) -> None:
+    daemon = sign_on(db)
+    count = "select pgrelay.unexpanded_events()"
+    add_events(db, 10)
+    for left in (10, 7, 4):
+        assert value(db, count) == left
+        expand(db, daemon, limit=3)
+    add_event(db)
+    assert value(db, count) == 2
+    pend(db, daemon, limit=3)
+    assert value(db, count) == 0
+
+
+def test_no_view_shows_a_secret_or_a_header_value(db: psycopg.Connection) -> None:
+    views = db.execute("select viewname from pg_views where schemaname = 'pgrelay'").fetchall()
+    columns = db.execute(
+        "select table_name, column_name from information_schema.columns where table_schema = 'pgrelay'"
+        " and (column_name like '%secret%' or column_name = 'headers')"
+    ).fetchall()
+    assert {name for (name,) in views} == {"deliveries", "health", "metrics", "webhook_logs", "webhook_stats"}
+    assert {table for table, _ in columns} == {"webhook_configurations"}
