@@ -147,7 +147,7 @@ async def test_every_committed_event_arrives_whatever_dies_and_no_other(tmp_path
             await asyncio.gather(*writers)
             receiver.otherwise(ok())
             expected = await asyncio.to_thread(_owed, dsn)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while await asyncio.to_thread(_unfinished, dsn):
                     await asyncio.sleep(0.1)
             daemon.send_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ _DEMO = [sys.executable, "-m", "pgrelay", "demo", "--fast"]
 
 
 def test_the_demo_shows_every_event_verified_and_ends_well() -> None:
-    shown = subprocess.run(_DEMO, capture_output=True, text=True, timeout=120, check=False)
+    shown = subprocess.run(_DEMO, capture_output=True, text=True, timeout=300, check=False)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     for event in (
         "created",
@@ -48,7 +48,7 @@ def test_interrupted_at_any_moment_it_leaves_no_process_and_no_file(moment: str)
         if moment in line:
             break
     os.killpg(demo.pid, signal.SIGINT)
-    rest, _ = demo.communicate(timeout=60)
+    rest, _ = demo.communicate(timeout=180)
     assert demo.returncode == 130 and "Traceback" not in rest
     if "its files" in shown:
         directory = _directory(shown)
@@ -64,7 +64,7 @@ def test_without_a_postgres_it_says_which_command_brings_one(tmp_path: Path) -> 
         _DEMO,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         env={**os.environ, "PGRELAY_PG_BINDIR": str(tmp_path)},
     )

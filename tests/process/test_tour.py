@@ -30,7 +30,7 @@ class Shell:
 
     def __call__(self, *words: str, exit_code: int = 0) -> str:
         process = self.start(*words)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         assert "Traceback" not in err + out
         assert process.returncode == exit_code, f"{words}: exit {process.returncode}\n{out}\n{err}"
         return out + err
@@ -48,7 +48,7 @@ class Shell:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+            process.communicate(timeout=180)
 
 
 def settings(dsn: str, *, sources: bool = True, **daemon: object) -> str:
@@ -174,7 +174,7 @@ async def test_webhooks_and_deliveries_are_managed_from_the_command_line(shell: 
                 connection.execute(
                     "insert into callback_requests (company_id, customer_name, customer_phone) values (1, 'A', '1')"
                 )
-                await receiver.wait_for(3, path="/bad")
+                await receiver.wait_for(3, path="/bad", within=60)
                 while connection.execute(
                     "select count(*) from pgrelay.deliveries where status = 'failed'"
                 ).fetchone() == (0,):
@@ -187,10 +187,10 @@ async def test_webhooks_and_deliveries_are_managed_from_the_command_line(shell: 
             assert "500" in story and "callback.created" in story
             receiver.on("/bad", ok())
             await run("deliveries", "retry", str(failed), "--yes")
-            await receiver.wait_for(4, path="/bad")
+            await receiver.wait_for(4, path="/bad", within=60)
             assert "1" in await run("replay", "--webhook", "1", "--since", "2000-01-01", "--dry-run")
             await run("replay", "--webhook", "1", "--since", "2000-01-01", "--yes")
-            await receiver.wait_for(3, path="/good")
+            await receiver.wait_for(3, path="/good", within=60)
             assert "good" in await run("status")
             await run("webhooks", "pause", "1")
             await run("webhooks", "resume", "1")

@@ -3,12 +3,12 @@
 import random
 
 import psycopg
-from support.database import Database
-from support.plans import buffers
-from support.queue import add_events, add_webhook, claim, expand, record, sign_on, succeeded
 
 from pgrelay.db.arrays import numbers
 from pgrelay.delivery import Claim
+from support.database import Database
+from support.plans import buffers
+from support.queue import add_events, add_webhook, claim, expand, record, sign_on, succeeded
 
 DELIVERIES = 20_000
 BATCH = 500

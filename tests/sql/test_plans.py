@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+
 from support.plans import Read, reads
 from support.queue import (
     add_events,

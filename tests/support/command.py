@@ -45,6 +45,7 @@ class Command:
     def __call__(self, *words: str, stdin: str = "", **environ: str) -> Done:
         done = subprocess.run(
             [sys.executable, "-m", "pgrelay", *words],
+            check=False,
             cwd=self.directory,
             env={**self.environ, **environ},
             input=stdin,

@@ -65,7 +65,8 @@ def test_what_a_hostile_session_puts_before_the_real_things_is_not_used(orders: 
             connection.execute(
                 """
                 create function evil.lower(text) returns text language sql as $$ select 'EVIL' $$;
-                create function evil.clock_timestamp() returns timestamptz language sql as $$ select now() - now() + now() $$;
+                create function evil.clock_timestamp() returns timestamptz language sql
+                    as $$ select timestamptz 'epoch' $$;
                 create function evil.to_json(anyelement) returns json language sql as $$ select '"evil"'::json $$;
                 create function evil.never(numeric, integer) returns boolean language sql as $$ select false $$;
                 create function evil.join(text, text) returns text language sql as $$ select 'evil' $$;

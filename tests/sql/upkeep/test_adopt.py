@@ -64,7 +64,7 @@ def create(database: Database, clause: str) -> None:
 @pytest.fixture
 def cloned() -> Iterator[CopyMaker]:
     """Copies a database within its cluster."""
-    with _many(lambda origin: _clone(origin)) as make:
+    with _many(_clone) as make:
         yield make
 
 

@@ -1,6 +1,7 @@
 """Small tables stay small, and what they still say stays."""
 
 import psycopg
+
 from support.database import Database
 from support.queue import add_events, add_webhook, expand, record, sign_on, succeeded, value
 

@@ -1,6 +1,7 @@
 """What people read: the views tell what is so, and nothing that is secret."""
 
 import psycopg
+
 from support.queue import (
     add_event,
     add_events,
