@@ -24,9 +24,9 @@ demo: $(VENV)/.run ## Everything, live, on an embedded Postgres: press Ctrl-C to
 
 venv: $(VENV)/.dev ## Make .venv with pgrelay and all tools of development
 
-test: venv ## All tests, with coverage of at least 75 %
+test: venv ## All tests, with coverage of at least 90 %
 	@mkdir -p .cache/coverage
-	@$(PYTEST) -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=75 $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
 unit: venv ## The tests that need no Postgres (seconds)
 	@$(PYTEST) -q tests/unit $(ARGS)

@@ -24,6 +24,21 @@ where r ? 'at' and not exists (
 $$;
 comment on function pgrelay.watch_unarmed(regclass, jsonb) is 'Deadline rules for which rows are to be armed.';
 
+create or replace function pgrelay.watch_arm(p_table regclass, p_definition jsonb, p_rule jsonb, p_since xid8 default null)
+returns void language plpgsql set search_path = pg_catalog, pg_temp set row_security = off
+as $$
+-- Arm the deadlines of rows that exist already, or of those that p_since and later transactions wrote, when they lie in the
+-- future and whatever else their rows say: that is looked at when the time has come. Arming twice costs no event.
+begin
+    execute format('insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)
+                    select %1$L, %2$L, new.%3$I::text, %4$s from %5$s as new
+                    where %4$s > clock_timestamp() and isfinite(%4$s) and new.%3$I is not null and ($1 is null or age(new.xmin) <= age($1))',
+        p_definition ->> 'name', p_rule ->> 'event', pgrelay.compile_key(p_table, p_definition),
+        pgrelay.compile_deadline(p_table, p_definition, p_rule), p_table) using p_since::xid;
+end
+$$;
+comment on function pgrelay.watch_arm(regclass, jsonb, jsonb, xid8) is 'Arms the deadlines of rows that exist already.';
+
 create or replace function pgrelay.watch_statements(p_table regclass, p_definition jsonb)
 returns setof text language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -100,7 +115,7 @@ as $$
 -- Watch a table as the definition says; the same keys as a source in the configuration file. Returns the source's id.
 --
 -- All or nothing, and the same again for a source that is there already. Deadlines of rows that exist already are armed
--- when they lie in the future, whatever else their rows say: that is looked at when the time has come.
+-- twice: all before a trigger locks the table, then those written meanwhile.
 declare
     v_name text := p_definition ->> 'name';
     v_table regclass := pgrelay.watch_check(p_definition);
@@ -108,8 +123,8 @@ declare
     v_old regclass;
     v_id integer;
     v_statement text;
-    v_rule jsonb;
     v_unarmed jsonb[];
+    v_seen xid8;
 begin
     perform pg_advisory_xact_lock(hashtext('pgrelay'), hashtext('watch'));
     select owner, to_regclass(watched_table) into v_owner, v_old from pgrelay.sources where name = v_name;
@@ -119,6 +134,8 @@ begin
     end if;
     if v_old is not null and v_old <> v_table then perform pgrelay.unwatch(v_name, p_owner); end if;
     v_unarmed := array(select pgrelay.watch_unarmed(v_table, p_definition));
+    v_seen := pg_snapshot_xmin(pg_current_snapshot());
+    perform pgrelay.watch_arm(v_table, p_definition, v_rule) from unnest(v_unarmed) as v_rule;
     for v_statement in select pgrelay.watch_statements(v_table, p_definition) loop
         execute v_statement;
     end loop;
@@ -134,12 +151,7 @@ begin
     select v_id, n, r ->> 'event', pgrelay.compile_operations(r),
            pgrelay.compile_condition(v_table, r, coalesce((pgrelay.compile_operations(r))[1], 'INSERT')), r ->> 'at'
     from jsonb_array_elements(p_definition -> 'events') with ordinality as e(r, n);
-    foreach v_rule in array v_unarmed loop
-        execute format('insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)
-                        select %L, %L, new.%I::text, %s from %s as new where %4$s > clock_timestamp() and isfinite(%4$s) and new.%3$I is not null',
-            v_name, v_rule ->> 'event', pgrelay.compile_key(v_table, p_definition),
-            pgrelay.compile_deadline(v_table, p_definition, v_rule), v_table);
-    end loop;
+    perform pgrelay.watch_arm(v_table, p_definition, v_rule, v_seen) from unnest(v_unarmed) as v_rule;
     return v_id;
 end
 $$;

@@ -56,11 +56,15 @@ create or replace function pgrelay.sign_off(p_daemon_id bigint)
 returns void language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- A daemon stops in good order; what it could not record or give back is taken back, as if it had died. The last one
--- silences the bell, so that captures pay no NOTIFY for nobody.
+-- silences the bell, so that captures pay no NOTIFY for nobody. One that leaves others behind turns it on, for it may
+-- have been the busy one that turned it off, and tells them so: writers that saw it off may still be open.
 begin
     update pgrelay.daemons set ended_at = clock_timestamp(), note = 'stopped' where id = p_daemon_id and ended_at is null;
     perform pgrelay.release_ended();
-    if not exists (select from pgrelay.daemons where ended_at is null and lease_until > clock_timestamp()) then
+    if exists (select from pgrelay.daemons where ended_at is null and lease_until > clock_timestamp()) then
+        perform setval('pgrelay.wake', 2);
+        perform pg_notify('pgrelay', 'settle');
+    else
         perform setval('pgrelay.wake', 1);
     end if;
 end

@@ -113,7 +113,7 @@ class Daemon:
             set_level(self._settings.log.level)
             if self._deliverer is not None and self._transport is not None:
                 self._deliverer.adopt(_policy(self._settings))
-                self._transport.adopt(_addresses(self._settings))
+                self._transport.adopt(_addresses(self._settings), self._settings.delivery.max_response_bytes)
             self._observe(
                 ConfigReloaded(
                     tuple(key.name for key in changed if key.reloadable),
@@ -195,7 +195,7 @@ class Daemon:
         )
         listener = Listener(
             lambda: self._open("listen"),
-            on_wake=deliverer.notified,
+            on_note=lambda word: deliverer.notified(settle=word == "settle"),
             on_state=self._listening,
             proof_interval=10.0,
         )
@@ -205,11 +205,12 @@ class Daemon:
         self._observe(DaemonStarted(self._daemon_id, settings.daemon.name, pgrelay.__version__))
 
         background: list[Chore] = [
-            FireDeadlines(chores.fire_deadlines, wake=deliverer.wake, observe=self._observe),
+            FireDeadlines(chores.fire_deadlines, wake=deliverer.notified, observe=self._observe),
             ReleaseLapsed(
                 chores.release_lapsed,
                 chores.cancel_orphans,
                 every=settings.daemon.lease / 5,
+                may_judge=lambda: heartbeat.judges(loop.time()),
                 wake=deliverer.look_everywhere,
                 observe=self._observe,
             ),
@@ -339,6 +340,8 @@ class Daemon:
         claim = outcome.claim
         if self._deliverer is not None:
             self._deliverer.recorded(outcome, fenced=fenced)
+        if fenced:
+            return  # LeaseLost tells it; what became of the delivery, somebody else knows
         if outcome.verdict is Verdict.SUCCEEDED:
             self._observe(
                 Delivered(

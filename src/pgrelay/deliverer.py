@@ -134,14 +134,10 @@ class Deliverer:
     # What others tell it -----------------------------------------------------------------------------------------
 
     def notified(self, settle: bool = False) -> None:
-        """A notification came. `settle`: from a daemon that left, and may have left the bell off."""
+        """Somebody says there is something new. `settle`: a daemon that left, and may have left the bell off."""
         if settle:
             self._pace.unsettle()
         self._announced = True
-        self._wake.set()
-
-    def wake(self) -> None:
-        """Look now: there is something new that nobody announces."""
         self._wake.set()
 
     def look_everywhere(self) -> None:
@@ -246,7 +242,7 @@ class Deliverer:
             # nothing new, so something old: a retry, a replay, a webhook that goes on
             self._next_scan = min(self._next_scan, self._no_scan_before)
         if now >= self._next_scan:
-            await self._scan(now)
+            await self._scan()
         lanes.fall_due(now)
         wanted = lanes.wanted(lanes.room(holdings.held), self._batch)
         if wanted:
@@ -273,9 +269,10 @@ class Deliverer:
             case Action.NONE:
                 pass
 
-    async def _scan(self, now: float) -> None:
+    async def _scan(self) -> None:
         """Find pending deliveries that others left or made due: a slice of the webhooks, then the next."""
         loop = asyncio.get_running_loop()
+        began = loop.time()
         found = await self._verbs.pending_webhooks(self._scan_after, _SCANNED)
         after = loop.time()
         for pending in found:
@@ -286,7 +283,7 @@ class Deliverer:
         self._scan_after = found[-1].webhook_id if len(found) == _SCANNED else 0
         await self._holdings.recheck_webhooks()
         after = loop.time()
-        self._no_scan_before = after + (after - now) / _SCAN_SHARE
+        self._no_scan_before = after + (after - began) / _SCAN_SHARE
         self._next_scan = max(after + self._pace.poll_interval, self._no_scan_before)
 
     async def _sleep(self) -> None:

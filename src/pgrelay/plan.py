@@ -205,9 +205,9 @@ class Lock(StrEnum):
 
 def lock_of(statement: str) -> Lock:
     """The lock that a statement of pgrelay.watch_sql() or pgrelay.unwatch_sql() takes on the watched table."""
-    words = statement.split(maxsplit=2)[:2]
-    if words == ["create", "trigger"] or words == ["alter", "table"]:
+    words = statement.replace("create or replace", "create", 1).split(maxsplit=2)[:2]
+    if words in (["create", "trigger"], ["alter", "table"]):
         return Lock.SHARE_ROW_EXCLUSIVE
-    if words == ["drop", "trigger"]:
+    if words == ["drop", "trigger"] or (words == ["drop", "function"] and statement.endswith(" cascade")):
         return Lock.ACCESS_EXCLUSIVE
     return Lock.NONE

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pgrelay.delivery import Outcome
-from pgrelay.errors import DatabaseUnavailable
+from pgrelay.errors import DatabaseUnavailable, Refused
 from pgrelay.observation import DatabaseBack, DatabaseLost, LeaseLost, Observation, RecordingDelayed
 
 MAX_BATCH = 500
@@ -94,8 +94,7 @@ class Recorder:
         backoff, lost_at = 0.1, 0.0
         while True:
             try:
-                now = loop.time()
-                lost = await self._record(daemon_id, self._daemon, outcomes, now, resent=lost_at > 0.0)
+                fenced = await self._written(daemon_id, outcomes, resent=lost_at > 0.0)
                 break
             except DatabaseUnavailable as error:
                 if not lost_at:
@@ -108,9 +107,37 @@ class Recorder:
             self._observe(DatabaseBack("record", loop.time() - lost_at))
         for _ in outcomes:
             self._waiting.popleft()
-        fenced = frozenset(lost)
         for outcome in outcomes:
             claim = outcome.claim
             if claim.delivery_id in fenced:
                 self._observe(LeaseLost(claim.delivery_id, claim.webhook_id, claim.attempt))
             self._on_recorded(outcome, claim.delivery_id in fenced)
+
+    async def _written(self, daemon_id: int, outcomes: Sequence[Outcome], *, resent: bool) -> frozenset[int]:
+        """Record them; ids of those whose lease was lost.
+
+        A batch that the database refuses is halved until the culprit is alone; that one is recorded without what
+        the receiver said, which is all that can be wrong with it (text that the database's encoding cannot hold).
+        """
+        now = asyncio.get_running_loop().time()
+        try:
+            return frozenset(await self._record(daemon_id, self._daemon, outcomes, now, resent=resent))
+        except Refused:
+            if len(outcomes) > 1:
+                half = len(outcomes) // 2
+                first = await self._written(daemon_id, outcomes[:half], resent=resent)
+                return first | await self._written(daemon_id, outcomes[half:], resent=resent)
+            plain = _plain(outcomes[0])
+            if plain == outcomes[0]:
+                raise
+            return await self._written(daemon_id, [plain], resent=resent)
+
+
+def _plain(outcome: Outcome) -> Outcome:
+    """The outcome without anything that came from outside."""
+    message = outcome.error_message
+    return outcome._replace(
+        error_message=None if message is None else message.encode("ascii", "replace").decode(),
+        response_headers=None,
+        response_body=None,
+    )

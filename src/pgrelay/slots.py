@@ -125,7 +125,8 @@ class Slots:
             if other is lane or not self._has_more(other):
                 other.queued = False
                 continue
-            if best is None or other.running < best.running:
+            # among equals, who waited goes before who has just had the slot
+            if best is None or other.running < best.running + (best is lane):
                 best, other = other, best
             if other is not None and other is not lane:
                 self._line.append(other)

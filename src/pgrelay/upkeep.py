@@ -62,22 +62,35 @@ class Heartbeat:
         self._observe = observe
         self._identity = identity
         self._held_until = float("-inf")
+        self._held_since = float("inf")
 
     def began(self, moment: float) -> None:
         """A lease was taken or prolonged by a statement sent at `moment`."""
+        if not self.holds(moment):
+            self._held_since = moment
         self._held_until = moment + self._lease * 0.8
 
     def holds(self, now: float) -> bool:
         """The lease certainly holds: nobody else may have taken our deliveries."""
         return now < self._held_until
 
+    def judges(self, now: float) -> bool:
+        """Others may be declared dead: the database has been there for a whole lease, so they could beat if they lived.
+
+        After an outage all leases are over, and who comes back first must not take the others' deliveries.
+        """
+        return self.holds(now) and now - self._held_since >= self._lease
+
     async def once(self) -> float:
         sent = asyncio.get_running_loop().time()
-        if await self._beat():
-            self.began(sent)
-        else:
-            self._observe(DaemonDeclaredDead(self._identity()))
-            await self._sign_on()
+        try:
+            if await self._beat():
+                self.began(sent)
+            else:
+                self._observe(DaemonDeclaredDead(self._identity()))
+                await self._sign_on()
+        except DatabaseUnavailable:
+            return min(_AFTER_FAILURE, self._lease / 5)
         return self._lease / 5
 
 
@@ -143,17 +156,19 @@ class ReleaseLapsed:
         cancel_orphans: Callable[[], Awaitable[int]],
         *,
         every: float,
+        may_judge: Callable[[], bool],
         wake: Callable[[], None],
         observe: Callable[[Observation], None],
     ) -> None:
         self._release = release
         self._cancel_orphans = cancel_orphans
         self._every = every
+        self._may_judge = may_judge
         self._wake = wake
         self._observe = observe
 
     async def once(self) -> float:
-        for dead in await self._release():
+        for dead in await self._release() if self._may_judge() else ():
             self._observe(LeasesLapsed(dead.daemon_id, dead.pending, dead.failed))
             self._wake()
         await self._cancel_orphans()

@@ -1,12 +1,14 @@
-"""The furnished installation of world.py: made once a session, a fresh copy for every example."""
+"""The furnished installation of world.py: made once a session, and as it was made for every example."""
 
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 from pytest_postgresql import factories
+from pytest_postgresql.executors import NoopExecutor
 
 from docs.world import furnish
+from pgrelay.demo.cluster import Cluster
 
 
 def furnish_template(*, host: str, port: int, user: str, dbname: str, **_: object) -> None:
@@ -16,11 +18,12 @@ def furnish_template(*, host: str, port: int, user: str, dbname: str, **_: objec
 
 
 furnished = factories.postgresql_noproc(depends_on="application", dbname="furnished", load=[furnish_template])
-furnished_copy = factories.postgresql("furnished")
 
 
 @pytest.fixture
-def world(furnished_copy: psycopg.Connection) -> Iterator[psycopg.Connection]:
-    """A connection to a copy; what it does is rolled back, for roles belong to the whole cluster."""
-    yield furnished_copy
-    furnished_copy.rollback()
+def world(furnished: NoopExecutor, cluster: Cluster) -> Iterator[psycopg.Connection]:
+    """A connection to it; what it does is rolled back."""
+    assert furnished.template_dbname is not None
+    with psycopg.connect(cluster.dsn(furnished.template_dbname)) as connection:
+        yield connection
+        connection.rollback()

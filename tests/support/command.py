@@ -1,13 +1,18 @@
-"""The real command, `pgrelay`, run as a process with a configuration of its own."""
+"""The command `pgrelay` with a configuration of its own: called within this process, or started as one."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pgrelay
+from pgrelay.cli.main import main
 
 _SRC = Path(pgrelay.__file__).parents[1]
 #: The sources of the shipped example: the sample application's tables.
@@ -28,7 +33,10 @@ class Done(NamedTuple):
 
 
 class Command:
-    """`pgrelay` in a directory of its own, for one database; call it with the words after `pgrelay`."""
+    """`pgrelay` in a directory of its own, for one database; call it with the words after `pgrelay`.
+
+    A call runs within this process, which is ten times quicker than starting Python; nobody is at its terminal.
+    """
 
     def __init__(self, directory: Path, dsn: str) -> None:
         self.config = directory / "pgrelay.yaml"
@@ -38,34 +46,44 @@ class Command:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join([str(_SRC), os.environ.get("PYTHONPATH", "")]),
             "PGRELAY_DATABASE_DSN": dsn,
-            "PYTHONIOENCODING": "utf-8",
             **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE")},
         }
 
-    def __call__(self, *words: str, stdin: str = "", **environ: str) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "pgrelay", *words],
-            check=False,
-            cwd=self.directory,
-            env={**self.environ, **environ},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+    def __call__(self, *words: str, **environ: str) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with self._in_place(environ), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(words)
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        return Done(code, out.getvalue(), err.getvalue())
+
+    @contextlib.contextmanager
+    def _in_place(self, environ: dict[str, str]) -> Iterator[None]:
+        with (
+            contextlib.chdir(self.directory),
+            mock.patch.dict(os.environ, {**self.environ, **environ}, clear=True),
+            mock.patch.object(sys, "stdin", io.StringIO()),
+        ):
+            yield
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """The same, to be ended by the test."""
+        """As a process, to be ended by the test."""
         return subprocess.Popen(
             [sys.executable, "-m", "pgrelay", *words],
             cwd=self.directory,
             env=self.environ,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def process(self, *words: str) -> Done:
+        """As a process, to its end."""
+        with self.start(*words) as running:
+            out, err = running.communicate(timeout=60)
+        return Done(running.returncode, out, err)
 
     def configure(self, *replacements: tuple[str, str]) -> None:
         """Change words of the configuration file; each must be there."""

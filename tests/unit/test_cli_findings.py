@@ -1,5 +1,7 @@
 """What check makes of the facts: which level, which words, which way to mend it."""
 
+import inspect
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from pgrelay.addresses import Policy
 from pgrelay.cli import findings
 from pgrelay.cli.findings import Finding, Level, exit_code
+from pgrelay.db import store
+from pgrelay.db.admin_checks import DAEMON_VERBS
 from pgrelay.plan import Installed, plan
 from pgrelay.sources import EventRule, Operation, Source, Tenant
 
@@ -79,6 +83,12 @@ def test_a_role_that_cannot_be_a_daemon_is_told_the_grant():
     found = findings.of_daemon_role(["pgrelay.claim()", "pgrelay.daemons"], "My App")
     assert found.level is Level.ERROR
     assert found.mend == 'grant pgrelay_daemon to "My App";'
+
+
+def test_every_verb_that_a_daemon_calls_is_looked_at():
+    called = set(re.findall(r"(?:select|from) pgrelay\.(\w+)\(", inspect.getsource(store)))
+    assert len(called) > 10
+    assert called <= set(DAEMON_VERBS.split())
 
 
 def test_who_need_not_apply_is_no_problem_and_who_nearly_can_is_told_the_grant():

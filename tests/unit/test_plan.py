@@ -180,8 +180,10 @@ def test_a_definition_does_not_differ_from_itself(definition):
         ("revoke execute on function pgrelay.f() from public", Lock.NONE),
         ("drop function if exists pgrelay.f()", Lock.NONE),
         ("create trigger t after insert on public.orders …", Lock.SHARE_ROW_EXCLUSIVE),
+        ("create or replace trigger t after insert on public.orders …", Lock.SHARE_ROW_EXCLUSIVE),
         ("alter table public.orders enable trigger t", Lock.SHARE_ROW_EXCLUSIVE),
         ("drop trigger t on public.orders", Lock.ACCESS_EXCLUSIVE),
+        ("drop function if exists pgrelay.capture_orders() cascade", Lock.ACCESS_EXCLUSIVE),
     ],
 )
 def test_each_statement_says_what_it_locks(statement, lock):

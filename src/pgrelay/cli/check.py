@@ -7,7 +7,7 @@ from pgrelay.cli import findings
 from pgrelay.cli.context import Context
 from pgrelay.cli.findings import Finding, Level
 from pgrelay.cli.output import Output
-from pgrelay.cli.text import count, indented, printable
+from pgrelay.cli.text import count, indented, listed, printable
 from pgrelay.config import Settings
 from pgrelay.db import admin_checks, admin_sources, admin_upkeep, migrations
 from pgrelay.db.admin import Admin
@@ -99,7 +99,7 @@ async def _of_schema(admin: Admin) -> Finding:
     pending = await migrations.pending(admin.connection)
     if not pending:
         return Finding(Level.OK, "schema", "as this version of pgrelay ships it")
-    message = f"{count(len(pending), 'file')} of this version not applied yet"
+    message = f"not as this version ships it: {listed(pending, 3)}"
     return Finding(Level.WARNING, "schema", message, "pgrelay migrate")
 
 

@@ -7,33 +7,26 @@ from psycopg import sql
 
 from pgrelay.db.admin import Admin, Row
 
-#: What a daemon calls, and the tables it writes through functions that run with its own rights.
-_DAEMON_VERBS = [
-    *(
-        "expand",
-        "claim",
-        "pending_webhooks",
-        "record_outcomes",
-        "give_back",
-        "release_lapsed",
-        "sign_on",
-        "heartbeat",
-    ),
-    *("sign_off", "fire_deadlines", "fold_metrics", "rotate", "prune", "copy_problem"),
-]
-_DAEMON_WRITES = [
-    *("delivery_queue", "delivery_history", "delivery_attempts", "metric_deltas", "daemons", "feed_windows"),
-]
+#: What a daemon calls, and the tables that it writes: these functions run with its own rights.
+DAEMON_VERBS = (
+    "cancel_orphans copy_problem claim expand finish_pending fire_deadlines fold_metrics give_back"
+    " give_back_unknown heartbeat pending_webhooks prune record_outcomes release_lapsed rotate sign_off sign_on"
+)
+_DAEMON_WRITES = "daemons delivery_attempts delivery_history delivery_queue feed_windows metric_deltas"
 
 #: Sequences that an insert draws from, and where their numbers are.
 _SEQUENCES = """
-select sequence, coalesce(pg_sequence_last_value(sequence::regclass), 0) as last_value, highest from (
-    select 'pgrelay.outbox_id_seq' as sequence, (select max(id) from pgrelay.outbox) as highest
-    union all select 'pgrelay.delivery_queue_id_seq', greatest((select max(id) from pgrelay.delivery_queue),
-                                                               (select max(id) from pgrelay.delivery_history))
-    union all select 'pgrelay.webhook_configurations_id_seq', (select max(id) from pgrelay.webhook_configurations)
-    union all select 'pgrelay.sources_id_seq', (select max(id) from pgrelay.sources)) as s
-where highest > coalesce(pg_sequence_last_value(sequence::regclass), 0)
+select sequence, last_value, highest from (
+    select sequence, highest,
+           case when has_sequence_privilege(sequence, 'select')
+                then coalesce(pg_sequence_last_value(sequence::regclass), 0) end as last_value
+    from (
+        select 'pgrelay.outbox_id_seq' as sequence, (select max(id) from pgrelay.outbox) as highest
+        union all select 'pgrelay.delivery_queue_id_seq', greatest((select max(id) from pgrelay.delivery_queue),
+                                                                   (select max(id) from pgrelay.delivery_history))
+        union all select 'pgrelay.webhook_configurations_id_seq', (select max(id) from pgrelay.webhook_configurations)
+        union all select 'pgrelay.sources_id_seq', (select max(id) from pgrelay.sources)) as s) as t
+where highest > last_value
 """
 
 
@@ -71,8 +64,8 @@ async def missing_for_daemon(admin: Admin) -> list[str]:
         " and c.relname = any (%s)"
         " and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert'))"
         " order by what",
-        _DAEMON_VERBS,
-        _DAEMON_WRITES,
+        DAEMON_VERBS.split(),
+        _DAEMON_WRITES.split(),
     )
     return [row["what"] for row in rows]
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pgrelay.db.admin import Admin, LockRefused, Row, grant_statement, quoted
+from pgrelay.db.admin import Admin, LockRefused, Row, quoted
 from pgrelay.errors import NotPermitted, PgrelayError, Refused
 from pgrelay.plan import Change, Installed, Kind
 
@@ -107,6 +107,7 @@ async def apply(admin: Admin, owner: str, decide: Callable[[list[Installed]], li
     """Make the changes that `decide` finds for what is installed, all or none. Raises Refused, NotPermitted."""
     await _refuse_who_may_not_watch(admin)
     tables: list[str] = []
+    under_way: list[Change] = []
 
     async def change_all() -> list[Change]:
         # the same lock as in watch() and unwatch(): what is read now is still so when it is changed
@@ -114,38 +115,39 @@ async def apply(admin: Admin, owner: str, decide: Callable[[list[Installed]], li
         changes = decide(await installed(admin))
         tables[:] = [change.table for change in changes if change.active]
         for change in changes:
+            under_way[:] = [change]
             await _make(admin, owner, change)
         return changes
 
+    # who stands in the way is asked after the transaction is over: in an aborted one nothing can be
     try:
         return await admin.patiently(change_all)
     except LockRefused:
         raise await _not_granted(admin, tables) from None
+    except NotPermitted as error:
+        if "must be owner of" not in error.message or not under_way:
+            raise
+        raise await _owner_needed(admin, under_way[0], error) from None
 
 
 async def _make(admin: Admin, owner: str, change: Change) -> None:
-    try:
-        if change.kind is Kind.UNWATCH:
-            await admin.rows("select pgrelay.unwatch(%s, %s)", change.name, owner)
-        elif change.active:
-            if change.installed is not None:
-                for statement in await _enabling(admin, change.installed):
-                    await admin.rows(statement)
-            await admin.rows("select pgrelay.watch(%s::jsonb, %s)", json.dumps(change.definition), owner)
-    except NotPermitted as error:
-        if "must be owner of" in error.message:
-            raise await _owner_needed(admin, change, error) from None
-        raise
+    if change.kind is Kind.UNWATCH:
+        await admin.rows("select pgrelay.unwatch(%s, %s)", change.name, owner)
+    elif change.active:
+        if change.installed is not None:
+            for statement in await _enabling(admin, change.installed):
+                await admin.rows(statement)
+        await admin.rows("select pgrelay.watch(%s::jsonb, %s)", json.dumps(change.definition), owner)
 
 
 async def _owner_needed(admin: Admin, change: Change, error: PgrelayError) -> NotPermitted:
-    """Only a table's owner may drop or enable its triggers."""
+    """Only a table's owner may enable its triggers."""
     owner = await admin.value(
         "select tableowner::text from pg_tables where format('%%I.%%I', schemaname, tablename) = %s",
         change.table,
     )
     message = f"{error.message} (source {change.name}, {change.kind})"
-    return NotPermitted(message, f"Run it as {owner}, or: {grant_statement(str(owner), admin.role)}")
+    return NotPermitted(message, f"Run it as {owner}, who owns {change.table}.")
 
 
 async def _refuse_who_may_not_watch(admin: Admin) -> None:

@@ -105,6 +105,13 @@ def translate(error: psycopg.Error) -> PgrelayError:
         return DatabaseUnavailable(
             text, "Check that Postgres runs and that database.dsn (or PGHOST …) is right."
         )
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        # the primary was demoted under us, or a pooler led elsewhere: a new connection is looked at anew
+        return DatabaseUnavailable(
+            text, "Writing is not possible there; database.dsn must lead to the primary."
+        )
+    if state.startswith("XX"):
+        return DatabaseUnavailable(text, hint or "This is a fault inside the server; its log says more.")
     return Refused(text, hint)
 
 
@@ -129,22 +136,28 @@ class Link:
         async with self._turn:
             try:
                 if self._connection is None or self._connection.closed:
-                    self._connection = await self._open()
-                    if self._on_connect is not None:
-                        await self._on_connect(self._connection)
+                    self._connection = await self._admitted()
                 return await verb(self._connection)
             except psycopg.Error as error:
                 ours = translate(error)
                 if isinstance(ours, DatabaseUnavailable):
                     await self._drop()
                 raise ours from error
-            except PgrelayError:
-                await self._drop()
-                raise
             except asyncio.CancelledError:
                 # the answer may still be on the wire: a connection in an unknown state is not used again
                 await self._drop()
                 raise
+
+    async def _admitted(self) -> AsyncConnection:
+        """A new connection that `on_connect` did not refuse."""
+        connection = await self._open()
+        try:
+            if self._on_connect is not None:
+                await self._on_connect(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def close(self) -> None:
         """Close the connection, if one is open."""

@@ -18,24 +18,24 @@ CHANNEL = "pgrelay"
 
 
 class Listener:
-    """Calls `on_wake()` for each burst of notifications, and `on_state(listening, why)` when that changes.
+    """Calls `on_note(payload)` for each notification, and `on_state(listening, why)` after each proof that changed it.
 
-    `run()` keeps a connection until cancelled: it reconnects `retry_in` seconds after a loss, and calls on_wake after
-    every connect, because anything may have happened meanwhile.
+    `run()` keeps a connection until cancelled, and connects anew `retry_in` seconds after a loss. What happened in
+    between is not told: whoever hears `on_state(True, "")` looks for it.
     """
 
     def __init__(
         self,
         open_connection: Callable[[], Awaitable[AsyncConnection]],
         *,
-        on_wake: Callable[[], None],
+        on_note: Callable[[str], None],
         on_state: Callable[[bool, str], None],
         proof_interval: float = 10.0,
         proof_timeout: float = 3.0,
         retry_in: float = 1.0,
     ) -> None:
         self._open = open_connection
-        self._on_wake = on_wake
+        self._on_note = on_note
         self._on_state = on_state
         self._proof_interval = proof_interval
         self._proof_timeout = proof_timeout
@@ -74,18 +74,24 @@ class Listener:
                         self._on_state(
                             False, f"max_prepared_transactions is {prepared}: captures do not notify"
                         )
-                self._on_wake()
                 async for note in connection.notifies(timeout=self._proof_interval):
                     if note.channel == CHANNEL:
-                        self._on_wake()
+                        self._on_note(note.payload)
         except psycopg.Error as error:
             raise translate(error) from error
         finally:
             await connection.close()
 
     async def _proof(self, connection: AsyncConnection, own: str) -> bool:
-        async for note in connection.notifies(timeout=self._proof_timeout):
-            if note.channel == own:
-                return True
-            self._on_wake()
-        return False
+        """Whether the notification to itself comes back in time. Others may come with it in one packet."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._proof_timeout
+        proven = False
+        while not proven and (left := deadline - loop.time()) > 0:
+            # to its end, never left by break or return: the rest of the packet would be lost
+            async for note in connection.notifies(timeout=left, stop_after=1):
+                if note.channel == own:
+                    proven = True
+                else:
+                    self._on_note(note.payload)
+        return proven

@@ -8,19 +8,20 @@ import asyncio
 import json
 import os
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL, Popen
+from typing import IO
 
 import pgrelay
 from pgrelay.config.sample_sources import SAMPLE_SOURCES
 from pgrelay.demo.promises import NotAsPromised
 
 #: Seconds a daemon keeps its deliveries without a heartbeat: short, for one is killed and its work taken over.
-LEASE = 2
+LEASE = 4
 #: Waits before the second and the third attempt.
 RETRY_SCHEDULE = [1, 1]
 _STOP_TIMEOUT = 10.0
+_LOOK_EVERY = 0.02
 _LOG_LINES = 8
 
 # A program between us and the command, because asyncio has threads and code between fork and exec must not.
@@ -54,14 +55,19 @@ log:
 
 
 class Relay:
-    """The commands of pgrelay, and the one daemon."""
+    """The commands of pgrelay, and the one daemon.
+
+    Processes are looked at instead of waited for: what asyncio has for it (a thread for each, until Python 3.11)
+    complains on standard error when Ctrl-C comes at the wrong moment.
+    """
 
     def __init__(self, directory: Path, dsn: str) -> None:
         self.config = directory / "pgrelay.yaml"
         self.log = directory / "daemon.log"
         self.config.write_text(configuration(dsn))
         self.log.touch()
-        self._running: Process | None = None
+        self._said = directory / "command.log"
+        self._running: Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -71,31 +77,31 @@ class Relay:
     @property
     def died(self) -> bool:
         """Whether the daemon ended without having been asked to."""
-        return self._running is not None and self._running.returncode is not None
+        return self._running is not None and self._running.poll() is not None
 
-    async def command(self, *words: str) -> str:
-        """Run `pgrelay …` to its end; its summary."""
-        process = await self._start(*words, stdout=PIPE, stderr=PIPE)
+    async def command(self, name: str) -> str:
+        """Run `pgrelay name` to its end; its summary."""
+        with self._said.open("wb") as said:
+            process = self._start(name, stdout=DEVNULL, stderr=said)
         try:
-            out, said = await process.communicate()
+            code = await _end_of(process)
         finally:
-            await _killed(process)
-        if process.returncode:
-            raise NotAsPromised(
-                f"pgrelay {words[0]} ended with exit code {process.returncode}", (said or out).decode()
-            )
-        return said.decode().partition("Next:")[0].strip()
+            _kill(process)
+        summary = self._said.read_text(errors="replace")
+        if code:
+            raise NotAsPromised(f"pgrelay {name} ended with exit code {code}", summary)
+        return summary.partition("Next:")[0].strip()
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start the daemon, `pgrelay run`."""
         with self.log.open("ab") as log:
-            self._running = await self._start("run", stdout=log.fileno(), stderr=STDOUT)
+            self._running = self._start("run", stdout=log, stderr=log)
 
-    async def kill(self) -> None:
+    def kill(self) -> None:
         """End the daemon as a power cut would (SIGKILL). Does nothing when it does not run."""
         if self._running is not None:
-            running, self._running = self._running, None
-            await _killed(running)
+            _kill(self._running)
+            self._running = None
 
     async def stop(self) -> None:
         """End the daemon as systemd would (SIGTERM); it leaves in good order."""
@@ -104,11 +110,10 @@ class Relay:
         self._running.terminate()
         try:
             async with asyncio.timeout(_STOP_TIMEOUT):
-                code = await self._running.wait()
+                code = await _end_of(self._running)
         except TimeoutError:
-            raise NotAsPromised(
-                f"the daemon did not stop within {_STOP_TIMEOUT:.0f} s", self.last_lines()
-            ) from None
+            message = f"the daemon did not stop within {_STOP_TIMEOUT:.0f} s"
+            raise NotAsPromised(message, self.last_lines()) from None
         self._running = None
         if code:
             raise NotAsPromised(f"the daemon stopped with exit code {code}", self.last_lines())
@@ -117,18 +122,28 @@ class Relay:
         """The end of the daemon's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
-    async def _start(self, *words: str, stdout: int, stderr: int) -> Process:
-        command = [*words, "--config", str(self.config)]
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command,
-            stdin=DEVNULL, stdout=stdout, stderr=stderr, env=_environment(), start_new_session=True,
-        )  # fmt: skip
+    def _start(self, name: str, *, stdout: int | IO[bytes], stderr: int | IO[bytes]) -> Popen[bytes]:
+        command = [name, "--config", str(self.config)]
+        return Popen(
+            [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command],
+            stdin=DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=_environment(),
+            start_new_session=True,
+        )
 
 
-async def _killed(process: Process) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()
+async def _end_of(process: Popen[bytes]) -> int:
+    """The exit code, once there is one."""
+    while (code := process.poll()) is None:  # noqa: ASYNC110 - a process sets no event
+        await asyncio.sleep(_LOOK_EVERY)
+    return code
+
+
+def _kill(process: Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -158,7 +158,7 @@ async def kill_nine(stage: Stage) -> None:
         await stage.write(f"INSERT {_BULK_SIZE} callback_requests in one statement", _BULK, _BULK_SIZE)
         await stage.until("the first of many to arrive", lambda: arrived() >= _KILL_AFTER)
         killed = stage.relay.pid
-        await stage.relay.kill()
+        stage.relay.kill()
         crm.delay = 0.0
         held = await stage.owner.value(
             "select count(*) from pgrelay.delivery_queue where leased_by is not null"
@@ -170,7 +170,7 @@ async def kill_nine(stage: Stage) -> None:
             "INSERT callback_requests #{id} (Eva Lang), as ever", _INSERT, 1, 1, 1, "Eva Lang", "high"
         )
         await stage.pause()
-        await stage.relay.start()
+        stage.relay.start()
         await hears(stage)
         screen.line("", f"it takes over what the other held when that one's lease of {LEASE} s has ended …")
         total = _BULK_SIZE + 1

@@ -64,9 +64,8 @@ class Screen:
         self._scenes += 1
         self.print()
         self.print(f"{self._scenes:>2} {title}", "bold")
-        for line in textwrap.wrap(
-            " ".join(about.split()), min(self._columns or _WIDEST, _WIDEST) - len(_INDENT)
-        ):
+        width = min(self._columns or _WIDEST, _WIDEST) - len(_INDENT)
+        for line in textwrap.wrap(" ".join(about.split()), width, break_on_hyphens=False):
             self.print(_INDENT + line, "dim")
         self.print()
 

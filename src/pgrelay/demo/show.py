@@ -64,13 +64,14 @@ def main(*, keep: bool, fast: bool = False, color: bool | None = None) -> int:
     Raises Refused without a Postgres, NotAsPromised when a promise is not kept, KeyboardInterrupt after Ctrl-C.
     """
     screen = Screen.of_terminal(color=color)
-    screen.print(
-        "pgrelay: rows written to Postgres become signed webhook deliveries. Half a minute, live.", "bold"
-    )
-    screen.scene(
-        "A Postgres of its own", "Made for this demonstration and removed with it; nothing else is touched."
-    )
     try:
+        screen.print(
+            "pgrelay: rows written to Postgres become signed webhook deliveries. Half a minute, live.", "bold"
+        )
+        screen.scene(
+            "A Postgres of its own",
+            "Made for this demonstration and removed with it; nothing else is touched.",
+        )
         began = time.monotonic()
         with Cluster.start(settings=_SETTINGS) as cluster:
             binaries, seconds = cluster.binaries, time.monotonic() - began
@@ -78,6 +79,8 @@ def main(*, keep: bool, fast: bool = False, color: bool | None = None) -> int:
                 "server", f"PostgreSQL {binaries.version} of {binaries.bin_dir}, started in {seconds:.1f} s"
             )
             screen.line("", f"its files: {cluster.directory}")
+            # held back until _show() runs: what Ctrl-C interrupts while asyncio.run() begins stays unclosed
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             ended_by = asyncio.run(_show(cluster, screen, keep=keep, fast=fast))
     except KeyboardInterrupt:
         screen.print("\nInterrupted. Nothing is left behind: no process, no file.")
@@ -92,6 +95,7 @@ def main(*, keep: bool, fast: bool = False, color: bool | None = None) -> int:
 
 async def _show(cluster: Cluster, screen: Screen, *, keep: bool, fast: bool) -> int:
     """All scenes; the signal that ended them, 0 if none did. KeyboardInterrupt comes from asyncio.run()."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     loop, ended_by = asyncio.get_running_loop(), 0
     playing = asyncio.current_task()
     assert playing is not None

@@ -116,7 +116,7 @@ async def set_up(cluster: Cluster, screen: Screen, *, fast: bool) -> AsyncIterat
             for role in (OWNER, APPLICATION, OWNER)
         ]
         relay = Relay(cluster.directory, cluster.dsn(DATABASE, user=OWNER))
-        stack.push_async_callback(relay.kill)
+        stack.callback(relay.kill)
         feed = Feed(viewer, screen)
         stack.push_async_callback(_close_hooks, feed)
         stack.push_async_callback(feed.stop)

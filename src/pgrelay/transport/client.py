@@ -61,8 +61,10 @@ class Transport:
         """Make ready to send. The first connection is made by the first request."""
         self._session = self._new_session()
 
-    def adopt(self, policy: Policy) -> None:
-        """Judge by another policy from now on. Requests under way go on as they began."""
+    def adopt(self, policy: Policy, max_response_bytes: int | None = None) -> None:
+        """Judge by another policy, and read so much, from now on. Requests under way go on as they began."""
+        if max_response_bytes is not None:
+            self._max_response_bytes = max_response_bytes
         if policy == self._policy:
             return
         self._policy = policy

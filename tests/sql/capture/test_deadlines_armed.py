@@ -1,6 +1,7 @@
 """Deadlines of rows that were there before the rule, and deadlines whose row cannot be looked at."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -67,23 +68,22 @@ def test_a_deadline_rule_that_takes_another_column_arms_the_rows_there_are(order
     assert orders.armed() == 1
 
 
-def test_a_row_that_was_being_written_while_the_deadline_rule_was_added_is_armed(orders: Shop) -> None:
-    orders.watch("orders", MADE)
-    with orders.connect() as other, orders.connect() as admin:
-        other.execute(
+@pytest.mark.parametrize("watched", [True, False], ids=["another rule was there", "nothing was there"])
+def test_a_row_that_is_being_written_while_the_rule_is_added_is_armed(orders: Shop, watched: bool) -> None:
+    if watched:
+        orders.watch("orders", MADE)
+    definition = {"name": "orders", "table": "shop.orders", "tenant": {"value": "1"}, "events": [MADE, DUE]}
+    with orders.connect() as writer, orders.connect() as admin, ThreadPoolExecutor(1) as thread:
+        writer.execute(
             "begin; insert into orders (id, status, due) values (1, 'open', now() + interval '1 h')"
         )
-        admin.execute("set lock_timeout = '60 ms'")
-        definition = {
-            "name": "orders",
-            "table": "shop.orders",
-            "tenant": {"value": "1"},
-            "events": [MADE, DUE],
-        }
-        with orders.refused("55P03"):  # watching waits for the writer, who knows of no deadline yet
-            admin.execute("select pgrelay.watch(%s)", (json.dumps(definition),))
-        other.execute("commit")
-        admin.execute("select pgrelay.watch(%s)", (json.dumps(definition),))
+        watching = thread.submit(admin.execute, "select pgrelay.watch(%s)", (json.dumps(definition),))
+        waits = "select exists (select from pg_locks where pid = %s and not granted)"
+        while not orders.value(waits, admin.info.backend_pid):
+            assert not watching.done(), "it waits for the writer, who knows of no deadline yet"
+        assert orders.armed() == 0
+        writer.execute("commit")
+        watching.result(60)
     assert orders.armed() == 1
 
 

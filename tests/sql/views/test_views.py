@@ -2,6 +2,7 @@
 
 import psycopg
 
+from support.database import Database
 from support.queue import (
     add_event,
     add_events,
@@ -133,15 +134,21 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
     }
 
 
-def test_events_waiting_are_counted_exactly_also_between_pages(db: psycopg.Connection) -> None:
+def test_events_waiting_are_counted_exactly_also_between_pages(
+    database: Database, db: psycopg.Connection
+) -> None:
     daemon = sign_on(db)
     count = "select pgrelay.unexpanded_events()"
-    add_events(db, 10)
-    for left in (10, 7, 4):
-        assert value(db, count) == left
-        expand(db, daemon, limit=3)
-    add_event(db)
+    with database.connect(autocommit=False) as slow:
+        add_event(slow)  # the lowest id of all, and not committed when the window is opened
+        add_events(db, 10)
+        for left in (10, 7, 4):
+            assert value(db, count) == left
+            expand(db, daemon, limit=3)
+        slow.commit()
     assert value(db, count) == 2
+    add_event(db)
+    assert value(db, count) == 3
     pend(db, daemon, limit=3)
     assert value(db, count) == 0
 

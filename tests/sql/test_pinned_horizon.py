@@ -1,0 +1,74 @@
+"""An old snapshot that is held costs nothing: vacuum can remove nothing, and yet claiming and expanding stay as cheap."""
+
+import random
+
+import psycopg
+
+from pgrelay.db.arrays import numbers
+from pgrelay.delivery import Claim
+from support.database import Database
+from support.plans import buffers
+from support.queue import add_events, add_webhook, claim, expand, record, sign_on, succeeded
+
+DELIVERIES = 20_000
+BATCH = 500
+MEASURED = 100
+
+
+def expansion_cost(db: psycopg.Connection, daemon: int) -> int:
+    """Pages that expanding and leasing 100 events takes, everything included."""
+    add_events(db, MEASURED)
+    return buffers(db, "select * from pgrelay.expand(%s, 1000, 1000, '{}', '{}', 1000)", daemon)
+
+
+def claim_cost(db: psycopg.Connection, daemon: int, floors: dict[int, float]) -> int:
+    """The same for claiming 100 that are pending, with the floors that claims before gave."""
+    add_events(db, MEASURED)
+    expand(db, daemon, room=0)
+    webhooks = list(floors)
+    cost = buffers(
+        db,
+        "select * from pgrelay.claim(%s, %s::bigint[], %s::integer[], %s::double precision[])",
+        daemon,
+        numbers(webhooks),
+        numbers([MEASURED // len(webhooks)] * len(webhooks)),
+        numbers(floors.values()),
+    )
+    return cost
+
+
+def work(
+    db: psycopg.Connection, daemon: int, webhooks: list[int], floors: dict[int, float], chance: random.Random
+) -> None:
+    """Deliver BATCH events, half of them as they come and half by way of the backlog."""
+    add_events(db, BATCH // len(webhooks))
+    leases: list[Claim] = expand(db, daemon, room=BATCH // 2).leases
+    claimed = claim(db, daemon, dict.fromkeys(webhooks, BATCH), floors)
+    for lease in claimed:
+        floors[lease.webhook_id] = max(floors[lease.webhook_id], lease.due or 0.0)
+    outcomes = [succeeded(lease) for lease in leases + claimed]
+    chance.shuffle(outcomes)
+    assert record(db, daemon, *outcomes) == []
+
+
+def test_expanding_and_claiming_cost_the_same_after_20_000_deliveries_under_an_old_snapshot(
+    database: Database, db: psycopg.Connection
+) -> None:
+    webhooks = [add_webhook(db) for _ in range(5)]
+    daemon = sign_on(db)
+    floors = dict.fromkeys(webhooks, float("-inf"))
+    chance = random.Random(3)
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.delivery_queue")
+        work(db, daemon, webhooks, floors, chance)
+        before = expansion_cost(db, daemon), claim_cost(db, daemon, floors)
+        for _ in range(DELIVERIES // BATCH):
+            work(db, daemon, webhooks, floors, chance)
+        after = expansion_cost(db, daemon), claim_cost(db, daemon, floors)
+        without_floors = claim_cost(db, daemon, dict.fromkeys(webhooks, float("-inf")))
+        assert holder.execute("select count(*) from pgrelay.delivery_queue").fetchone() == (0,)
+    assert after[0] <= 2 * before[0]
+    assert after[1] <= 2 * before[1]
+    # what the floors spare: without them the claim walks over everything that was claimed since
+    assert without_floors > after[1] + 500

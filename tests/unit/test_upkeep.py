@@ -1,0 +1,191 @@
+"""The chores: a lease that is kept, deadlines on time, dead daemons judged by one that may."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pgrelay.errors import DatabaseUnavailable, Refused
+from pgrelay.observation import (
+    CaptureErrorsSeen,
+    DaemonDeclaredDead,
+    DeadlinesFired,
+    LeasesLapsed,
+    Observation,
+    UpkeepFailed,
+)
+from pgrelay.upkeep import FireDeadlines, Heartbeat, ReleaseLapsed, Retain, WatchCapture, run_forever
+
+AWAY = DatabaseUnavailable("the server is gone")
+
+
+def answers(*results: Any) -> Callable[..., Awaitable[Any]]:
+    """A verb that gives these results, one each time; the last one stays. Exceptions are raised."""
+    left = list(results)
+
+    async def verb(*_: object) -> Any:
+        result = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    return verb
+
+
+def heartbeat(
+    beat: Callable[[], Awaitable[bool]],
+    observed: list[Observation] | None = None,
+    sign_on: Callable[[], Awaitable[None]] | None = None,
+) -> Heartbeat:
+    observed = [] if observed is None else observed
+    return Heartbeat(beat, sign_on or answers(None), lease=10.0, observe=observed.append, identity=lambda: 7)
+
+
+def test_a_lease_certainly_holds_for_four_fifths_of_its_time_from_when_the_beat_was_sent():
+    made = heartbeat(answers(True))
+    assert not made.holds(0.0)
+    made.began(100.0)
+    assert made.holds(107.9) and not made.holds(108.0)
+    made.began(106.0)
+    assert made.holds(113.9)
+
+
+def test_a_daemon_judges_others_only_after_a_whole_lease_without_a_gap():
+    made = heartbeat(answers(True))
+    for moment in (100.0, 104.0, 108.0):
+        made.began(moment)
+        assert not made.judges(moment)
+    made.began(111.0)
+    assert made.judges(111.0)
+    made.began(200.0)
+    assert not made.judges(200.0)
+    assert not made.judges(215.0)
+
+
+async def test_it_beats_five_times_a_lease_and_sooner_than_a_second_after_a_failure():
+    made = heartbeat(answers(True, AWAY))
+    assert await made.once() == 2.0
+    held_from = asyncio.get_running_loop().time()
+    assert await made.once() == 1.0
+    assert made.holds(held_from) and not made.holds(held_from + 8.0)
+
+
+async def test_a_daemon_declared_dead_says_so_and_signs_on_anew():
+    observed: list[Observation] = []
+    signed_on: list[bool] = []
+
+    async def sign_on() -> None:
+        signed_on.append(True)
+
+    await heartbeat(answers(False), observed, sign_on).once()
+    assert observed == [DaemonDeclaredDead(7)] and signed_on == [True]
+
+
+@pytest.mark.parametrize(
+    ("result", "wait"),
+    [
+        (SimpleNamespace(fired=0, dropped=0, next_in=None), 0.5),
+        (SimpleNamespace(fired=0, dropped=0, next_in=3600.0), 0.5),
+        (SimpleNamespace(fired=0, dropped=0, next_in=0.2), 0.201),
+        (SimpleNamespace(fired=0, dropped=0, next_in=-0.2), 0.001),
+        (SimpleNamespace(fired=150, dropped=50, next_in=None), 0.0),
+    ],
+)
+async def test_deadlines_are_looked_for_when_the_next_one_passes_and_twice_a_second_at_least(
+    result: Any, wait: float
+):
+    made = FireDeadlines(answers(result), wake=lambda: None, observe=lambda _: None)
+    assert await made.once() == pytest.approx(wait)
+
+
+async def test_only_deadlines_that_fired_wake_the_deliverer():
+    observed: list[Observation] = []
+    woken: list[bool] = []
+    results = [
+        SimpleNamespace(fired=fired, dropped=dropped, next_in=None) for fired, dropped in [(0, 2), (3, 0)]
+    ]
+    made = FireDeadlines(answers(*results), wake=lambda: woken.append(True), observe=observed.append)
+    await made.once()
+    assert woken == []
+    await made.once()
+    assert woken == [True]
+    assert observed == [DeadlinesFired(0, 2), DeadlinesFired(3, 0)]
+
+
+async def test_who_may_not_judge_declares_nobody_dead_but_ends_what_nobody_is_owed():
+    observed: list[Observation] = []
+    orphans: list[bool] = []
+    may_judge = False
+
+    async def cancel() -> int:
+        orphans.append(True)
+        return 0
+
+    made = ReleaseLapsed(
+        answers([SimpleNamespace(daemon_id=3, pending=2, failed=1)]),
+        cancel,
+        every=2.0,
+        may_judge=lambda: may_judge,
+        wake=lambda: None,
+        observe=observed.append,
+    )
+    assert await made.once() == 2.0
+    assert observed == [] and orphans == [True]
+    may_judge = True
+    await made.once()
+    assert observed == [LeasesLapsed(3, 2, 1)]
+
+
+async def test_every_ring_is_moved_by_its_own_retention_and_small_tables_by_the_longest():
+    rotated: list[tuple[str, float]] = []
+    pruned: list[float] = []
+
+    async def rotate(ring: str, seconds: float) -> str | None:
+        rotated.append((ring, seconds))
+        return None
+
+    async def prune(seconds: float) -> None:
+        pruned.append(seconds)
+
+    made = Retain(rotate, prune, retention=lambda: {"outbox": 10.0, "delivery_attempts": 30.0})
+    assert await made.once() == 60.0
+    assert rotated == [("outbox", 10.0), ("delivery_attempts", 30.0)] and pruned == [30.0]
+
+
+async def test_capture_errors_are_told_when_their_number_changes():
+    observed: list[Observation] = []
+    made = WatchCapture(answers(0, 2, 2, 3, 0, 0), observe=observed.append)
+    for _ in range(6):
+        await made.once()
+    assert observed == [CaptureErrorsSeen(2), CaptureErrorsSeen(3)]
+
+
+async def test_a_chore_goes_on_after_failures_and_tells_those_that_are_not_the_databases(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    observed: list[Observation] = []
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def at_once(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    once = answers(AWAY, Refused("a lock"), 3.0, asyncio.CancelledError())
+
+    class Chore:
+        name = "chore"
+
+        async def once(self) -> float:
+            try:
+                return float(await once())
+            except TypeError:
+                raise asyncio.CancelledError from None
+
+    with pytest.raises(asyncio.CancelledError):
+        await run_forever(Chore(), observed.append)
+    assert observed == [UpkeepFailed("chore", "a lock")]
+    assert waits == [1.0, 10.0, 3.0]
