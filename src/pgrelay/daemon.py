@@ -12,6 +12,8 @@ from typing import Any
 
 import pgrelay
 from pgrelay.addresses import Policy as AddressPolicy
+from pgrelay.api.app import make_app
+from pgrelay.api.server import serving
 from pgrelay.attempt import RetryPolicy
 from pgrelay.config.settings import Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
@@ -35,6 +37,7 @@ from pgrelay.observation import (
     DatabaseLost,
     Delivered,
     DeliveryFailed,
+    HttpServing,
     NotificationsArriving,
     NotificationsMissing,
     Observation,
@@ -202,6 +205,10 @@ class Daemon:
         await self._until_possible(sign_on)
         if self._stopping.is_set():
             return
+        if settings.http.listen is not None:
+            self._observe(
+                HttpServing(await stack.enter_async_context(serving(make_app(), settings.http.listen)))
+            )
         self._observe(DaemonStarted(self._daemon_id, settings.daemon.name, pgrelay.__version__))
 
         background: list[Chore] = [

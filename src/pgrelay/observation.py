@@ -187,6 +187,13 @@ class CaptureErrorsSeen(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class HttpServing(Observation):
+    """HTTP requests are answered."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class UpkeepFailed(Observation):
     """A periodic chore failed; it is tried again."""
 

@@ -73,6 +73,7 @@ def environment(place: Path) -> dict[str, str]:
 
 
 def start(place: Path, *words: str) -> subprocess.Popen[str]:
+    """As from a terminal: what runs in the background, as these tests may, is born deaf to Ctrl-C."""
     return subprocess.Popen(
         [*DEMO, *words],
         stdout=subprocess.PIPE,
@@ -80,6 +81,7 @@ def start(place: Path, *words: str) -> subprocess.Popen[str]:
         text=True,
         env=environment(place),
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

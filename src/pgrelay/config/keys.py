@@ -37,6 +37,7 @@ BOOLEAN = Kind("true or false", values.parse_boolean, values.show_boolean, may_b
 DURATION = Kind("duration", values.parse_duration, values.show_duration)
 DURATIONS = Kind("list of durations", values.parse_duration, values.show_duration, many=True)
 SIZE = Kind("size", values.parse_size, values.show_size)
+LISTEN = Kind("address:port", values.parse_listen, values.show_text)
 NETWORKS = Kind("list of networks", values.parse_network, values.show_text, many=True)
 
 
@@ -295,6 +296,13 @@ KEYS: tuple[Key, ...] = (
         sentence="Private, loopback and other special networks that may be called all the same.",
     ),
     Key(
+        name="http.listen",
+        kind=LISTEN,
+        default=None,
+        empty_means="nothing is served",
+        sentence="Where `pgrelay run` answers over HTTP, such as 127.0.0.1:8060.",
+    ),
+    Key(
         name="log.level",
         kind=TEXT,
         default="info",
@@ -346,6 +354,7 @@ SECTIONS = {
     "daemon": "How `pgrelay run` works.",
     "delivery": "How requests are made and retried; a webhook's own columns come first.",
     "network": "What may be called.",
+    "http": "What is served over HTTP: health, for those who look after it.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",
 }

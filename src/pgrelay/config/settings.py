@@ -58,6 +58,12 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpSettings:
+    #: "HOST:PORT", the host an address; None: nothing is served.
+    listen: str | None = _default("http.listen")
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     level: str = _default("log.level")
     format: str = _default("log.format")
@@ -82,6 +88,7 @@ class Settings:
     daemon: DaemonSettings = field(default_factory=DaemonSettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
     log: LogSettings = field(default_factory=LogSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     #: What `pgrelay apply` installs; the daemon goes by what is installed, and does not look here.

@@ -106,6 +106,19 @@ def parse_network(text: str) -> str:
     return str(network)
 
 
+def parse_listen(text: str) -> str:
+    """HOST:PORT with an address, so that what is bound never depends on a name; IPv6 in brackets."""
+    host, colon, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        colon = ""
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or bracketed != (":" in host) or not port.isdecimal() or not 0 <= int(port) <= 65_535:
+        raise ValueError("is not an address and a port: write them like 127.0.0.1:8060 or [::1]:8060")
+    return text
+
+
 def parse_word(text: str) -> str:
     if _WORD.fullmatch(text) is None:
         raise ValueError("is not a name: use up to 63 letters, digits, dots, hyphens and underscores")

@@ -1,0 +1,1 @@
+"""What pgrelay serves over HTTP."""
