@@ -81,7 +81,7 @@ def start(place: Path, *words: str) -> subprocess.Popen[str]:
         text=True,
         env=environment(place),
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
 
 
