@@ -27,12 +27,14 @@ from structlog.processors import TimeStamper, add_log_level, format_exc_info
 from pgrelay.observation import (
     AttemptFailed,
     CaptureErrorsSeen,
+    CircuitOpened,
     ConfigRejected,
     DaemonDeclaredDead,
     DatabaseIsStandby,
     DatabaseLost,
     DeadlinesFired,
     Delivered,
+    DeliveriesExpired,
     DeliveryFailed,
     LeaseLost,
     LeasesLapsed,
@@ -40,6 +42,7 @@ from pgrelay.observation import (
     Observation,
     RecordingDelayed,
     UpkeepFailed,
+    WebhookDisabled,
 )
 
 DEBUG, INFO, WARNING = logging.DEBUG, logging.INFO, logging.WARNING
@@ -54,6 +57,9 @@ LEVELS: Mapping[type[Observation], int] = {
     LeaseLost: WARNING,
     LeasesLapsed: WARNING,
     NotificationsMissing: WARNING,
+    CircuitOpened: WARNING,
+    DeliveriesExpired: WARNING,
+    WebhookDisabled: ERROR,
     RecordingDelayed: WARNING,
     CaptureErrorsSeen: ERROR,
     ConfigRejected: ERROR,
