@@ -102,6 +102,14 @@ LANGUAGES: Mapping[str, Language] = {
 }
 
 
+def verification(name: str) -> str:
+    """The upper part of a receiver, which verifies, as a block for a document."""
+    above, marker, _ = LANGUAGES[name].file.read_text("utf-8").partition("--- The receiver ---")
+    assert marker, f"{name}: no line that says where the receiver begins"
+    code = above[: above.rindex("\n")].rstrip()
+    return f"```{'bash' if name == 'shell' else name}\n{code}\n```\n"
+
+
 class Running:
     """A receiver that listens, and what it says it did."""
 
@@ -122,14 +130,7 @@ class Running:
                 self._verdicts.put((found[1], found[2]))
 
     def wait_until_listening(self) -> None:
-        until = time.monotonic() + PATIENCE
-        while True:
-            with socket.socket() as probe:
-                probe.settimeout(1)
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            assert self._process.poll() is None and time.monotonic() < until, "".join(self._said)
-            time.sleep(0.02)
+        wait_until_open(self.port, self._process, lambda: "".join(self._said))
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> int:
         """The status of the answer."""
@@ -156,6 +157,18 @@ class Running:
         self._reader.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def wait_until_open(port: int, process: subprocess.Popen[str], said: Callable[[], str]) -> None:
+    """Until the process listens there; what it said instead is shown when it never does."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None and time.monotonic() < until, said()
+        time.sleep(0.02)
 
 
 def free_port() -> int:

@@ -1,4 +1,5 @@
-// Receives webhooks: verifies, deduplicates, answers. .NET 10 or later, nothing to install (before: in a project of its own).
+// Receives webhooks: verifies, deduplicates, answers. .NET 10 or later (before: in a project of its own) or Mono 6, nothing
+// to install.
 //
 // PORT=8080 WEBHOOK_SECRET=whsec_… dotnet run Receiver.cs          (WEBHOOK_SCHEME=classic: by X-Webhook-Signature)
 

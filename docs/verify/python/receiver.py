@@ -49,24 +49,22 @@ class Hook(BaseHTTPRequestHandler):
         if not re.fullmatch("[0-9]{1,9}", length) or int(length) > LARGEST:
             return self.answer(413, "Content-Length is missing or too large")
         body = self.rfile.read(int(length))
-        names = (
-            ["x-webhook-signature"] if CLASSIC else ["webhook-id", "webhook-timestamp", "webhook-signature"]
-        )
+        names = ["webhook-id", "webhook-timestamp", "webhook-signature"]
+        if CLASSIC:
+            names = ["x-webhook-signature"]
         values = [self.headers.get(name, "") for name in names]
         if not all(values):
             return self.answer(400, "a signature header is missing")
-        genuine = (
-            is_genuine_classic(SECRET, *values, body)
-            if CLASSIC
-            else is_genuine(SECRET, *values, body, time.time())
-        )
+        if CLASSIC:
+            genuine = is_genuine_classic(SECRET, *values, body)
+        else:
+            genuine = is_genuine(SECRET, *values, body, time.time())
         if not genuine:
             return self.answer(401, "not genuine, or too old")
         key = hashlib.sha256(body).hexdigest() if CLASSIC else values[0]
         with lock:
-            print(
-                "duplicate" if key in handled else "handled", key, flush=True
-            )  # parse the body here, not before
+            # Parse the body here, not before.
+            print("duplicate" if key in handled else "handled", key, flush=True)
             handled.add(key)
         return self.answer(204)
 
