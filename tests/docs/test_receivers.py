@@ -86,13 +86,6 @@ def classic_receiver(
     yield from start(request, tmp_path_factory, LONG_SECRET, by_classic=True)
 
 
-@pytest.fixture(autouse=True)
-def _ran(request: pytest.FixtureRequest, record_property: object) -> None:
-    """For the summary of the run: which language this test is about."""
-    if callspec := getattr(request.node, "callspec", None):
-        request.node.user_properties.append(("receiver", str(next(iter(callspec.params.values())))))
-
-
 def test_a_genuine_request_is_handled(receiver: Running):
     id = new_id()
     assert receiver.post(BODY, standard(id)) == 204
