@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
@@ -109,6 +110,16 @@ def test_the_same_id_again_is_a_duplicate_answered_2xx_and_not_acted_on(receiver
         ("duplicate", id),
         ("handled", later),
     ]
+
+
+def test_of_many_duplicates_at_once_one_is_acted_on(receiver: Running):
+    id = new_id()
+    headers = standard(id)
+    with ThreadPoolExecutor(8) as senders:
+        answers = list(senders.map(lambda _: receiver.post(BODY, headers), range(8)))
+    assert answers == [204] * 8
+    verdicts = sorted(receiver.next_verdict() for _ in answers)
+    assert verdicts == [("duplicate", id)] * 7 + [("handled", id)]
 
 
 def test_a_request_with_anything_tampered_with_is_refused(receiver: Running):

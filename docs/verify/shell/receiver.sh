@@ -3,7 +3,7 @@
 #
 # PORT=8080 SEEN_DIR=/var/lib/hooks WEBHOOK_SECRET=whsec_… ./receiver.sh     (WEBHOOK_SCHEME=classic: by X-Webhook-Signature)
 
-set -uo pipefail
+set -fuo pipefail # f: what a header holds is never taken for a pattern of file names
 export LC_ALL=C
 tolerance=300 # seconds
 
@@ -37,7 +37,7 @@ is_genuine() { # secret id timestamp signatures body now
     [[ $3 =~ ^[0-9]{1,12}$ ]] && ((10#$3 - $6 <= tolerance && $6 - 10#$3 <= tolerance)) || return 1
     key=$(printf %s "${1#whsec_}" | openssl base64 -d -A | to_hex)
     expected=v1,$({ printf %s "$2.$3." && cat "$5"; } | hmac "$key" | openssl base64 -A)
-    for given in ${4//[^A-Za-z0-9,+\/= ]/}; do
+    for given in $4; do
         if same "$expected" "$given"; then return 0; fi
     done
     return 1
