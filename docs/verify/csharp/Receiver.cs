@@ -1,5 +1,5 @@
-// Receives webhooks: verifies, deduplicates, answers. .NET 10 or later (before: in a project of its own) or Mono 6, nothing
-// to install.
+// Receives webhooks: verifies, deduplicates, answers. .NET 10 or later, or Mono 6; nothing to install. With an earlier
+// .NET, put it into a project of its own.
 //
 // PORT=8080 WEBHOOK_SECRET=whsec_… dotnet run Receiver.cs          (WEBHOOK_SCHEME=classic: by X-Webhook-Signature)
 
