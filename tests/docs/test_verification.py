@@ -2,13 +2,17 @@
 
 import base64
 import hmac
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 import standardwebhooks
 
 from docs.blocks import ROOT, blocks
+from docs.receivers import verification
+from pgrelay.signing import Scheme, examine
 
 PAGE = ROOT / "docs/receivers.md"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -33,6 +37,26 @@ def test_the_example_with_pgrelay_accepts_what_is_genuine_and_in_time_alone():
     assert not accept(genuine, BODY + b" ", SECRET, NOW)
     assert not accept(genuine, BODY, SECRET, NOW + 301)
     assert not accept(genuine | {"webhook-id": "msg_2"}, BODY, SECRET, NOW)
+
+
+def cases() -> list[Any]:
+    found: list[Any] = json.loads((ROOT / "docs/verify/cases.json").read_text("utf-8"))
+    return [pytest.param(case, id=case["name"]) for case in found]
+
+
+@pytest.mark.parametrize("case", cases())
+def test_a_case_for_other_languages_is_judged_as_it_says(case: dict[str, Any]):
+    """By the Python of docs/verify, and by pgrelay."""
+    body, headers = base64.b64decode(case["body_base64"]), case["headers"]
+    scope: dict[str, Any] = {}
+    exec(verification("python").split("\n", 1)[1].rpartition("```")[0], scope)
+    of_time = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
+    assert scope["is_genuine"](case["secret"], *of_time, body, case["now"]) == case["standard"]
+    of_body = headers.get("x-webhook-signature", "")
+    assert scope["is_genuine_classic"](case["secret"], of_body, body) == case["classic"]
+    for scheme in Scheme:
+        found = examine(body, headers, case["secret"], now=case["now"], require=scheme)
+        assert bool(found) == case[scheme], found.reason
 
 
 def test_the_known_answers_are_right():
