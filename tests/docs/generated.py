@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -18,6 +19,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from docs.blocks import DOCUMENTS
+from docs.receivers import LANGUAGES as RECEIVERS
+from docs.receivers import verification
 from pgrelay import errors, logs, observation
 from pgrelay.cli import main as command_line
 from pgrelay.cli.arguments import build_parser
@@ -212,6 +215,7 @@ PROGRAM: Mapping[str, Callable[[], str]] = {
     "log events": log_events,
     "exit codes": exit_codes,
     "commands": commands,
+    **{f"verification in {name}": partial(verification, name) for name in RECEIVERS},
 }
 DATABASE: Mapping[str, Callable[[psycopg.Connection], str]] = {
     "tables": lambda db: relations(db, ["r", "p"]),
