@@ -13,7 +13,7 @@ from typing import Any
 import pgrelay
 from pgrelay.addresses import Policy as AddressPolicy
 from pgrelay.attempt import RetryPolicy
-from pgrelay.config.settings import Settings, changed_keys, reloaded
+from pgrelay.config.settings import NetworkSettings, Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
 from pgrelay.db.guard import StandbyRefused, one, refuse_copy, refuse_standby, refuse_unknown_schema
 from pgrelay.db.listener import Listener
@@ -42,7 +42,7 @@ from pgrelay.observation import (
 from pgrelay.pacing import Pace
 from pgrelay.recorder import Recorder
 from pgrelay.systemd import Notifier
-from pgrelay.transport import Transport
+from pgrelay.transport import Tls, Transport, load_tls
 from pgrelay.upkeep import (
     Chore,
     FireDeadlines,
@@ -93,6 +93,7 @@ class Daemon:
         self._encoding = "UTF8"
         self._deliverer: Deliverer | None = None
         self._transport: Transport | None = None
+        self._tls = _tls(settings.network)
         self._fatal: PgrelayError | None = None
 
     def stop(self, reason: str = "asked to") -> None:
@@ -105,15 +106,22 @@ class Daemon:
         self._notifier.reloading()
         try:
             read = self._read_settings()
+            tls = _tls(read.network)
         except ConfigError as error:
             self._observe(ConfigRejected(str(error)))
         else:
             changed = changed_keys(self._settings, read)
             self._settings = reloaded(self._settings, read)
+            # the files may hold something else under the same names: a renewed certificate
+            self._tls = self._tls if tls == self._tls else tls
             set_level(self._settings.log.level)
             if self._deliverer is not None and self._transport is not None:
                 self._deliverer.adopt(_policy(self._settings))
-                self._transport.adopt(_addresses(self._settings), self._settings.delivery.max_response_bytes)
+                self._transport.adopt(
+                    _addresses(self._settings),
+                    self._settings.delivery.max_response_bytes,
+                    tls=self._tls.context,
+                )
             self._observe(
                 ConfigReloaded(
                     tuple(key.name for key in changed if key.reloadable),
@@ -143,7 +151,9 @@ class Daemon:
             Store(await stack.enter_async_context(self._link(purpose)), self._encoding)
             for purpose in ("claim", "record", "upkeep", "heartbeat")
         ]
-        transport = self._transport = Transport(_addresses(settings), settings.delivery.max_response_bytes)
+        transport = self._transport = Transport(
+            _addresses(settings), settings.delivery.max_response_bytes, tls=self._tls.context
+        )
         await transport.start()
         stack.push_async_callback(transport.close)
 
@@ -394,6 +404,10 @@ class Daemon:
 
 def _addresses(settings: Settings) -> AddressPolicy:
     return AddressPolicy.of(settings.network.allowed_networks, allow_http=settings.network.allow_http)
+
+
+def _tls(network: NetworkSettings) -> Tls:
+    return load_tls(network.ca_file, network.client_certificate, network.client_key)
 
 
 def _policy(settings: Settings) -> Policy:

@@ -69,6 +69,19 @@ async def _all(context: Context) -> AsyncIterator[Finding]:
             yield finding
     except PgrelayError as error:
         yield Finding(Level.ERROR, "database", error.message, error.remedy)
+    yield _of_tls(settings)
+
+
+def _of_tls(settings: Settings) -> Finding:
+    from pgrelay.transport import load_tls
+
+    network = settings.network
+    try:
+        load_tls(network.ca_file, network.client_certificate, network.client_key)
+    except ConfigError as error:
+        mend = "Mend the file or the key; a running daemon keeps what it has until a reload succeeds."
+        return Finding(Level.ERROR, "tls", error.message, mend)
+    return findings.of_tls(network.ca_file, network.client_certificate)
 
 
 async def _of_database(admin: Admin, settings: Settings) -> AsyncIterator[Finding]:

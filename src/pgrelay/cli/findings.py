@@ -89,6 +89,12 @@ def of_clock(ahead: float) -> Finding:
     )
 
 
+def of_tls(ca_file: str, client_certificate: str) -> Finding:
+    trusted = f"the system's certificates and those of {ca_file}" if ca_file else "the system's certificates"
+    shown = f"; {client_certificate} is shown to receivers who ask" if client_certificate else ""
+    return Finding(Level.OK, "tls", f"trusts {trusted}{shown}")
+
+
 def of_daemon_role(missing: Sequence[str], role: str) -> Finding:
     if not missing:
         return Finding(Level.OK, "privileges", f"{role} may do what a daemon does")

@@ -30,6 +30,8 @@ class Kind:
 
 TEXT = Kind("text", values.parse_text, values.show_text)
 WORD = Kind("name", values.parse_word, values.show_text)
+#: A file that another part reads; its credential is the file itself, not a value.
+PATH = Kind("path", values.parse_path, values.show_text)
 HEADER_VALUE = Kind("text", values.parse_header_value, values.show_text)
 INTEGER = Kind("whole number", values.parse_integer, str, may_be_quoted=False)
 NUMBER = Kind("number", values.parse_number, values.show_number, may_be_quoted=False)
@@ -295,6 +297,33 @@ KEYS: tuple[Key, ...] = (
         sentence="Private, loopback and other special networks that may be called all the same.",
     ),
     Key(
+        name="network.ca_file",
+        kind=PATH,
+        default="",
+        credential="ca_file",
+        empty_means="none",
+        reloadable=True,
+        sentence="Certificates in PEM, trusted beside those that the system trusts.",
+    ),
+    Key(
+        name="network.client_certificate",
+        kind=PATH,
+        default="",
+        credential="client_certificate",
+        empty_means="none",
+        reloadable=True,
+        sentence="The certificate in PEM, with its chain, to show to receivers that ask for one.",
+    ),
+    Key(
+        name="network.client_key",
+        kind=PATH,
+        default="",
+        credential="client_key",
+        empty_means="in the file of the certificate",
+        reloadable=True,
+        sentence="The private key of that certificate in PEM, without passphrase.",
+    ),
+    Key(
         name="log.level",
         kind=TEXT,
         default="info",
@@ -345,7 +374,7 @@ SECTIONS = {
     "database": "Where events come from and everything is recorded.",
     "daemon": "How `pgrelay run` works.",
     "delivery": "How requests are made and retried; a webhook's own columns come first.",
-    "network": "What may be called.",
+    "network": "What may be called, and how.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",
 }

@@ -55,6 +55,10 @@ class NetworkSettings:
     allow_http: bool = _default("network.allow_http")
     #: Networks as ipaddress.ip_network() reads and writes them.
     allowed_networks: tuple[str, ...] = _default("network.allowed_networks")
+    #: Absolute paths; empty: none.
+    ca_file: str = _default("network.ca_file")
+    client_certificate: str = _default("network.client_certificate")
+    client_key: str = _default("network.client_key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,12 @@ def parse_header_value(text: str) -> str:
     return text
 
 
+def parse_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("is not a whole path: write it from the root on, like /etc/pgrelay/ca.pem")
+    return text
+
+
 def parse_text(text: str) -> str:
     return text
 

@@ -1,5 +1,6 @@
 """Requests over HTTP: `Transport.send` takes a Request and gives a Response or a Failure."""
 
 from pgrelay.transport.client import Transport
+from pgrelay.transport.tls import Tls, load_tls
 
-__all__ = ["Transport"]
+__all__ = ["Tls", "Transport", "load_tls"]

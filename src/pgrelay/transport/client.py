@@ -44,8 +44,8 @@ class Transport:
     """Sends requests over connections that it keeps alive. `start` and `close` it within the event loop.
 
     Of a body, `max_response_bytes` are read, counted after decompression; the connection of a longer one is
-    closed instead of reading on. How many requests are under way is the caller's to limit. `tls` replaces the
-    trust store of the system.
+    closed instead of reading on. How many requests are under way is the caller's to limit. Without `tls` the
+    system's trust store counts, and no certificate is shown.
     """
 
     def __init__(self, policy: Policy, max_response_bytes: int, *, tls: ssl.SSLContext | None = None) -> None:
@@ -61,13 +61,19 @@ class Transport:
         """Make ready to send. The first connection is made by the first request."""
         self._session = self._new_session()
 
-    def adopt(self, policy: Policy, max_response_bytes: int | None = None) -> None:
-        """Judge by another policy, and read so much, from now on. Requests under way go on as they began."""
+    def adopt(
+        self, policy: Policy, max_response_bytes: int | None = None, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Judge by another policy, read so much, trust by another context, from now on; None leaves it as it is.
+
+        Requests under way go on as they began.
+        """
         if max_response_bytes is not None:
             self._max_response_bytes = max_response_bytes
-        if policy == self._policy:
+        if policy == self._policy and tls in (None, self._tls):
             return
         self._policy = policy
+        self._tls = self._tls if tls is None else tls
         self._targets.clear()
         if self._session is not None:
             # Addresses that may no longer be called are not called over old connections either. Those lose their
