@@ -22,7 +22,7 @@ begin
         end if;
         execute format('grant usage on schema pgrelay to %I', v_role);
         execute format('grant execute on function pgrelay.event_patterns(text), pgrelay.unexpanded_events(), pgrelay.identity(),
-            pgrelay.copy_problem(text) to %I', v_role);
+            pgrelay.copy_problem(text), pgrelay.mask_url(text) to %I', v_role);
     end loop;
 
     -- The daemon's verbs run with the daemon's rights, so it may read and write what they do: all but what is watched and
@@ -58,7 +58,7 @@ begin
     if exists (select from pg_roles where rolname = 'pgrelay_reader') then
         grant select on all tables in schema pgrelay to pgrelay_reader;
         revoke select on pgrelay.webhook_configurations from pgrelay_reader;
-        grant select (id, company_id, name, url, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
+        grant select (id, company_id, name, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
             created_by, paused, previous_secret_expires_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
     end if;
 end

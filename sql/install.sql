@@ -29,6 +29,7 @@
 \ir delivery/cancel_delivery.sql
 \ir delivery/retry_delivery.sql
 \ir delivery/replay.sql
+\ir webhook/mask_url.sql
 \ir webhook/check_webhook.sql
 \ir webhook/subscribe_webhook.sql
 \ir webhook/set_active.sql
@@ -47,6 +48,7 @@
 -- What people read
 \ir views/deliveries.sql
 \ir views/metrics.sql
+\ir views/webhooks.sql
 \ir views/webhook_stats.sql
 \ir views/webhook_logs.sql
 \ir views/health.sql

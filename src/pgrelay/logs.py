@@ -79,6 +79,7 @@ _SECRETS = (
     ("bearer ", re.compile(r"\b(bearer) [^\s\"',;]{8,}", re.I), rf"\1 {MASK}"),
     ("basic ", re.compile(r"\b(basic) [A-Za-z0-9+/=]{8,}", re.I), rf"\1 {MASK}"),
     ("://", re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"), rf"\1{MASK}"),
+    ("?", re.compile(r"(\bhttps?://[^\s?#\"'<>]*\?)[^\s\"'<>]+", re.I), rf"\1{MASK}"),
     ("password", re.compile(r"\b(password *= *)('(?:[^'\\]|\\.)*'|[^\s'\"]+)", re.I), rf"\1{MASK}"),
 )
 

@@ -1,17 +1,22 @@
 """Whom the daemon calls and whom it does not, and how: what is refused is written down with the rule that refused it."""
 
+import asyncio
+import io
+import json
 import ssl
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pgrelay import logs
 from pgrelay.observation import AttemptFailed, ConfigRejected, ConfigReloaded, Delivered, DeliveryFailed
+from support.command import Command
 from support.daemon import daemon
 from support.database import Database
 from support.factories import emit
 from support.queue import add_webhook, value
-from support.receiver import Receiver, redirect, self_signed
+from support.receiver import Exchange, Receiver, redirect, self_signed
 from support.sending import names
 
 NOBODY = {"network.allowed_networks": (), "delivery.retry_schedule": (3_600.0,)}
@@ -84,6 +89,59 @@ async def test_a_name_that_answers_another_address_when_asked_again_does_not_get
     assert asked[0] == "rebinding.example"
     assert len(kinds) == 3 and set(kinds) <= {"blocked_address", "connect"}
     assert receiver.connections == 0
+
+
+async def echo(exchange: Exchange) -> None:
+    """Answer with all that came, as services for trying webhooks do."""
+    sent = {"url": exchange.request.target, "headers": dict(exchange.request.headers)}
+    location = {"Location": f"https://elsewhere.example{exchange.request.target}"}
+    await exchange.answer(500, json.dumps(sent).encode(), location)
+
+
+async def test_nothing_that_opens_a_door_is_shown_by_any_view_log_line_or_command(
+    app: Database, receiver: Receiver, tmp_path: Path
+):
+    stream, pgrelay = io.StringIO(), Command(tmp_path, app.dsn)
+    logs.configure("debug", "json", stream, environ={})
+    receiver.otherwise(echo)
+    url = receiver.url("/services/T1/aB3dE5fG7hI9jK1lM3nO5pQ7?token=t0p-s3cret-query#t0p-s3cret-fragment")
+    with app.connect() as db:
+        webhook = add_webhook(db, url=url, headers=json.dumps({"Authorization": "Bearer t0p-s3cret"}))
+        secret = value(db, "select secret_key from pgrelay.webhook_configurations")
+        async with daemon(app.dsn, {"delivery.retry_schedule": (3_600.0,)}) as one:
+            emit(db)
+            await one.seen(AttemptFailed)
+        for observation in one.observed:
+            logs.log_observation(observation)
+        views = [row[0] for row in db.execute("select viewname from pg_views where schemaname = 'pgrelay'")]
+        told = {
+            name: str(db.execute(f"select v::text from pgrelay.{name} v".encode()).fetchall())
+            for name in views
+        }
+        told["attempts"] = str(db.execute("select a::text from pgrelay.delivery_attempts a").fetchall())
+        delivery = value(db, "select id from pgrelay.deliveries")
+    told["log"] = stream.getvalue()
+    for words in (
+        ("webhooks", "list"),
+        ("webhooks", "show", str(webhook)),
+        ("webhooks", "set", str(webhook), f"url={url}"),
+        ("webhooks", "pause", str(webhook)),
+        ("deliveries", "list"),
+        ("deliveries", "show", str(delivery)),
+        ("status",),
+        ("check",),
+    ):
+        for form in ((), ("--json",)):
+            done = await asyncio.to_thread(pgrelay, *words, *form)
+            told[" ".join((*words[:2], *form))] = done.out + done.err
+    assert (
+        "http://127.0.0.1" in told["webhooks list"]
+        and "/services/T1/***?token=***#***" in told["webhooks show"]
+    )
+    assert "https://elsewhere.example/services/T1/***?token=***" in told["attempts"]
+    for place, text in told.items():
+        for private in ("t0p-s3cret", "aB3dE5fG7hI9jK1lM3nO5pQ7", secret):
+            assert private not in text, place
 
 
 async def test_a_certificate_is_taken_up_by_a_reload_and_a_bad_one_changes_nothing(

@@ -28,7 +28,7 @@ MakeRole = Callable[..., Role]
 GROUPS = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader")
 
 #: What looks and changes nothing.
-FOR_READERS = {"event_patterns", "unexpanded_events", "identity", "copy_problem"}
+FOR_READERS = {"event_patterns", "unexpanded_events", "identity", "copy_problem", "mask_url"}
 
 FOR_ADMINS = FOR_READERS | {
     "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "generate_secret", "set_active",
@@ -242,7 +242,7 @@ def test_a_reader_sees_everything_but_secrets_and_header_values_and_changes_noth
         "select column_name from information_schema.columns where table_schema = 'pgrelay'"
         " and table_name = 'webhook_configurations'"
     ).fetchall()
-    secret = {"secret_key", "previous_secret_key", "headers"}
+    secret = {"secret_key", "previous_secret_key", "headers", "url"}
     open_ones = [name for (name,) in columns if name not in secret]
     reader.execute(f"select {', '.join(open_ones)} from pgrelay.webhook_configurations".encode())
     refused(reader, *(f"select {name} from pgrelay.webhook_configurations" for name in secret))

@@ -26,6 +26,7 @@ FLOORS = [
     {"lanes"},  # holds what is claimed, and how to build its requests
     {"request"},  # signs
     {"signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
+    {"masking"},  # what all others may show
     {"sources", "delivery", "observation", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -8,7 +8,8 @@ from pgrelay.cli.output import Column, Output, Row
 from pgrelay.cli.status import rate, state
 from pgrelay.cli.text import count, duration, printable, relative
 from pgrelay.db import admin_webhooks
-from pgrelay.request import MASK
+from pgrelay.db.admin import Admin
+from pgrelay.errors import NotPermitted
 
 _STATE_STYLES = {"active": "green", "paused": "yellow", "inactive": "dim"}
 
@@ -37,8 +38,8 @@ async def list_webhooks(context: Context) -> int:
 async def show(context: Context) -> int:
     async with context.admin() as admin:
         row = await admin_webhooks.webhook(admin, context.argument("id"))
-        if not context.argument("reveal"):
-            row = masked(row)
+        if context.argument("reveal"):
+            row |= await admin_webhooks.revealed(admin, row["id"])
         if context.out.json:
             context.out.value(row)
         else:
@@ -46,16 +47,6 @@ async def show(context: Context) -> int:
                 context.out, row, context.settings.delivery.retry_schedule, relative_to=await admin.now()
             )
     return 0
-
-
-def masked(row: Row) -> dict[str, Any]:
-    """A webhook without its secret and the values of its headers."""
-    shown = dict(row)
-    if shown.get("secret_key"):
-        shown["secret_key"] = "whsec_" + MASK
-    if shown.get("headers"):
-        shown["headers"] = dict.fromkeys(shown["headers"], MASK)
-    return shown
 
 
 def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, relative_to: Any) -> None:
@@ -68,7 +59,7 @@ def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, 
         "state": state(row),
         "url": row["url"],
         "events": ", ".join(row["subscribed_events"]),
-        "secret": row.get("secret_key", "not readable by this role"),
+        "secret": row["secret_key"],
         "old secret": f"signs too, ends {relative(row['previous_secret_expires_at'], now)}"
         if row["previous_secret_expires_at"] and row["previous_secret_expires_at"] > now
         else None,
@@ -109,12 +100,21 @@ async def add(context: Context) -> int:
             admin, {name: value for name, value in given.items() if value is not None}
         )
         row = await admin_webhooks.webhook(admin, new)
-        context.out.value(row)
+        secret = await _secret(admin, new)
+        context.out.value({**row, "secret_key": secret})
         context.out.print(f"Webhook {new} added: {printable(row['name'])}, {printable(row['url'])}")
-        _print_secret(context.out, row.get("secret_key"))
+        _print_secret(context.out, secret)
         _warn_of_policy(context, row["url"])
         context.out.say(f"Next: pgrelay webhooks test {new}")
     return 0
+
+
+async def _secret(admin: Admin, webhook_id: int) -> str | None:
+    """None for who may not see it."""
+    try:
+        return await admin_webhooks.secret(admin, webhook_id)
+    except NotPermitted:
+        return None
 
 
 def _print_secret(out: Output, secret: str | None) -> None:
@@ -145,7 +145,7 @@ async def set_options(context: Context) -> int:
                 await admin_webhooks.update(admin, webhook_id, values)
             if headers:
                 await admin_webhooks.update_headers(admin, webhook_id, headers)
-            row = masked(await admin_webhooks.webhook(admin, webhook_id))
+            row = await admin_webhooks.webhook(admin, webhook_id)
         context.out.value(row)
         context.out.print(
             f"Webhook {webhook_id}: {', '.join([*values, *(f'header {name}' for name in headers)])} set."
@@ -176,7 +176,7 @@ async def _set(context: Context, values: dict[str, bool], consequence: str) -> i
     webhook_id = context.argument("id")
     async with context.admin() as admin:
         await admin_webhooks.update(admin, webhook_id, values)
-        context.out.value(masked(await admin_webhooks.webhook(admin, webhook_id)))
+        context.out.value(await admin_webhooks.webhook(admin, webhook_id))
         context.out.print(f"Webhook {webhook_id} is {consequence}.")
     return 0
 

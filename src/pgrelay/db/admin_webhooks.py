@@ -8,18 +8,13 @@ from psycopg.types.json import Jsonb
 
 from pgrelay.db.admin import Admin, Row
 from pgrelay.errors import Refused
+from pgrelay.masking import MASK
 
-#: What pgrelay_reader may see of a webhook; secrets and header values it may not.
-_OPEN = (
-    "w.id, w.company_id, w.name, w.url, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
-    " w.max_retry_attempts, w.retry_schedule, w.description, w.created_by, w.previous_secret_expires_at, w.version,"
-    " w.created_at, w.updated_at"
-)
 _FIGURES = (
     "s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
     " s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
 )
-_FROM = "from pgrelay.webhook_configurations w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
+_FROM = "from pgrelay.webhooks w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
 
 #: Columns that insert() and update() take.
 WRITABLE = frozenset(
@@ -31,22 +26,34 @@ WRITABLE = frozenset(
 
 
 async def webhooks(admin: Admin, company: str | None = None) -> list[Row]:
-    """All of them, or one tenant's, with their figures."""
-    return await admin.rows(
-        f"select {_OPEN}, {_FIGURES} {_FROM}"
+    """All of them, or one tenant's, with their figures; masked."""
+    found = await admin.rows(
+        f"select w.*, {_FIGURES} {_FROM}"
         " where %(company)s::text is null or w.company_id = %(company)s order by w.id",
         company=company,
     )
+    return [_masked(row) for row in found]
 
 
 async def webhook(admin: Admin, webhook_id: int) -> Row:
-    """One webhook with its figures, and secret_key and headers if this role may see them. Refused if there is none."""
-    may = await admin.value(
-        "select has_column_privilege('pgrelay.webhook_configurations', 'secret_key', 'select')"
-        " and has_column_privilege('pgrelay.webhook_configurations', 'headers', 'select')"
+    """One webhook with its figures; masked. Refused if there is none."""
+    found = await admin.one(f"select w.*, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
+    if found is None:
+        raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
+    return _masked(found)
+
+
+def _masked(row: Row) -> Row:
+    """With secret_key and headers as the table has them, masked as the view has masked the rest."""
+    names = row.pop("header_names")
+    return {**row, "secret_key": f"whsec_{MASK}", "headers": dict.fromkeys(names, MASK) or None}
+
+
+async def revealed(admin: Admin, webhook_id: int) -> Row:
+    """What of a webhook is masked elsewhere: url, secret_key, headers. NotPermitted for who may not see them."""
+    found = await admin.one(
+        "select url, secret_key, headers from pgrelay.webhook_configurations where id = %s", webhook_id
     )
-    secrets = ", w.secret_key, w.headers" if may else ""
-    found = await admin.one(f"select {_OPEN}{secrets}, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
     return found
