@@ -43,7 +43,8 @@ begin
             pgrelay.heartbeat(bigint, double precision, boolean, text), pgrelay.sign_off(bigint),
             pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer),
             pgrelay.fold_metrics(integer), pgrelay.rotate(text, double precision), pgrelay.feed_position(), pgrelay.keep_needed(smallint),
-            pgrelay.drop_kept(), pgrelay.prune(double precision), pgrelay.adopt(text, text)
+            pgrelay.drop_kept(), pgrelay.prune(double precision), pgrelay.adopt(text, text),
+            pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.seal_webhook(bigint, integer, text, text, jsonb)
             to pgrelay_daemon;
     end if;
     if exists (select from pg_roles where rolname = 'pgrelay_admin') then
@@ -51,7 +52,8 @@ begin
         grant insert, update, delete on pgrelay.webhook_configurations to pgrelay_admin;
         grant usage, select on all sequences in schema pgrelay to pgrelay_admin;
         grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
-            pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval),
+            pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval, text),
+            pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text),
             pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
             pgrelay.recapture(text, bigint) to pgrelay_admin;
     end if;

@@ -34,6 +34,7 @@
 \ir webhook/subscribe_webhook.sql
 \ir webhook/set_active.sql
 \ir webhook/rotate_secret.sql
+\ir webhook/seal_webhook.sql
 \ir webhook/test_webhook.sql
 
 -- What time does

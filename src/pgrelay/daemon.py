@@ -15,7 +15,14 @@ from pgrelay.addresses import Policy as AddressPolicy
 from pgrelay.attempt import RetryPolicy
 from pgrelay.config.settings import NetworkSettings, Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
-from pgrelay.db.guard import StandbyRefused, one, refuse_copy, refuse_standby, refuse_unknown_schema
+from pgrelay.db.guard import (
+    StandbyRefused,
+    one,
+    refuse_copy,
+    refuse_sealed,
+    refuse_standby,
+    refuse_unknown_schema,
+)
 from pgrelay.db.listener import Listener
 from pgrelay.db.store import Store
 from pgrelay.deliverer import Deliverer
@@ -41,6 +48,7 @@ from pgrelay.observation import (
 )
 from pgrelay.pacing import Pace
 from pgrelay.recorder import Recorder
+from pgrelay.sealing import Keyring
 from pgrelay.systemd import Notifier
 from pgrelay.transport import Tls, Transport, load_tls
 from pgrelay.upkeep import (
@@ -50,6 +58,7 @@ from pgrelay.upkeep import (
     Heartbeat,
     ReleaseLapsed,
     Retain,
+    SealSecrets,
     WatchCapture,
     run_forever,
 )
@@ -94,6 +103,7 @@ class Daemon:
         self._deliverer: Deliverer | None = None
         self._transport: Transport | None = None
         self._tls = _tls(settings.network)
+        self._keys = Keyring(settings.secrets.key)
         self._fatal: PgrelayError | None = None
 
     def stop(self, reason: str = "asked to") -> None:
@@ -148,7 +158,7 @@ class Daemon:
         settings = self._settings
         loop = asyncio.get_running_loop()
         claims, records, chores, beats = [
-            Store(await stack.enter_async_context(self._link(purpose)), self._encoding)
+            Store(await stack.enter_async_context(self._link(purpose)), self._encoding, self._keys)
             for purpose in ("claim", "record", "upkeep", "heartbeat")
         ]
         transport = self._transport = Transport(
@@ -228,6 +238,9 @@ class Daemon:
             Retain(chores.rotate, chores.prune, retention=self._retention),
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
+        if self._keys:
+            verbs = chores.seal_with, chores.webhooks_to_seal, chores.seal_webhook
+            background.append(SealSecrets(*verbs, keys=self._keys, observe=self._observe))
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background
@@ -323,6 +336,7 @@ class Daemon:
         await refuse_standby(connection)
         await refuse_unknown_schema(connection)
         await refuse_copy(connection, self._settings.environment)
+        await refuse_sealed(connection, self._keys.ids)
 
     @contextlib.asynccontextmanager
     async def _link(self, purpose: str) -> AsyncIterator[Link]:

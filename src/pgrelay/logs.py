@@ -40,6 +40,7 @@ from pgrelay.observation import (
     Observation,
     RecordingDelayed,
     UpkeepFailed,
+    WebhookUnsignable,
 )
 
 DEBUG, INFO, WARNING = logging.DEBUG, logging.INFO, logging.WARNING
@@ -60,6 +61,7 @@ LEVELS: Mapping[type[Observation], int] = {
     DaemonDeclaredDead: ERROR,
     DatabaseLost: ERROR,
     UpkeepFailed: ERROR,
+    WebhookUnsignable: ERROR,
     DeliveryFailed: CRITICAL,
 }
 

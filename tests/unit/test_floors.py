@@ -24,7 +24,7 @@ FLOORS = [
     {"config"},
     {"attempt", "slots"},
     {"lanes"},  # holds what is claimed, and how to build its requests
-    {"request"},  # signs
+    {"request", "sealing"},  # sign, and make secrets
     {"signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
     {"masking"},  # what all others may show
     {"sources", "delivery", "observation", "errors"},
@@ -41,6 +41,7 @@ LIBRARIES = {
     "yarl": HTTP,  # aiohttp's URLs
     "yaml": {"config/load"},
     "structlog": {"logs"},
+    "cryptography": {"sealing"},
     "uvloop": {"cli", "daemon"},
 }
 

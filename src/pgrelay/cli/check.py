@@ -14,6 +14,7 @@ from pgrelay.db.admin import Admin
 from pgrelay.db.guard import refuse_unknown_schema
 from pgrelay.errors import ConfigError, PgrelayError
 from pgrelay.plan import plan
+from pgrelay.sealing import Keyring, key_ids
 
 #: Seconds.
 _NOTIFICATION_WAIT = 2.0
@@ -70,6 +71,10 @@ async def _all(context: Context) -> AsyncIterator[Finding]:
     except PgrelayError as error:
         yield Finding(Level.ERROR, "database", error.message, error.remedy)
     yield _of_tls(settings)
+    try:
+        Keyring(settings.secrets.key)
+    except ConfigError as error:
+        yield Finding(Level.ERROR, "secrets", error.message, error.remedy)
 
 
 def _of_tls(settings: Settings) -> Finding:
@@ -137,6 +142,7 @@ async def _of_work(admin: Admin, settings: Settings) -> list[Finding]:
         *findings.of_daemons(await admin_upkeep.daemons(admin), now),
         *findings.of_health(await admin_upkeep.health(admin), now),
         *findings.of_urls(await admin_checks.urls(admin), policy),
+        findings.of_secrets(await admin_checks.secrets(admin), key_ids(settings.secrets.key)),
         *findings.of_sequences(await admin_checks.lagging_sequences(admin)),
         *findings.of_transactions(await admin_checks.long_transactions(admin, findings.LONG_TRANSACTION)),
     ]

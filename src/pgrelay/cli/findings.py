@@ -244,6 +244,35 @@ def of_sequences(sequences: Sequence[Row]) -> list[Finding]:
     ]
 
 
+def of_secrets(kept: Row, key_ids: Sequence[str]) -> Finding:
+    """`key_ids`: of the keys that are here; the first seals."""
+    open_ones = kept["plain"] + kept["awaited"]
+    strange = [key_id for key_id in kept["key_ids"] if key_id not in key_ids]
+    older = [key_id for key_id in kept["key_ids"] if key_id in key_ids[1:]]
+    if not key_ids and not kept["key_ids"] and not kept["sealed_with"]:
+        mend = "A key of your own seals them: pgrelay secrets key"
+        return Finding(
+            Level.INFO, "secrets", "webhooks' secrets are in the clear in the table, and in its backups", mend
+        )
+    if not key_ids:
+        message = f"sealed with key {listed(strange or [kept['sealed_with']], 3)}, which is not here"
+        return Finding(Level.INFO, "secrets", message, "Daemons need it: PGRELAY_SECRETS_KEY (secrets.key).")
+    if strange:
+        message = f"some are sealed with key {listed(strange, 3)}, which is not among those of secrets.key"
+        mend = "Put that key behind the first in secrets.key; until then deliveries of these webhooks wait."
+        return Finding(Level.ERROR, "secrets", message, mend)
+    if open_ones:
+        message = f"{count(open_ones, 'webhook')} with secrets in the clear, or none yet"
+        mend = "A running daemon that has the key seals them within a second; so does pgrelay secrets seal"
+        return Finding(Level.WARNING, "secrets", message, mend)
+    if older:
+        message = f"some are sealed with an older key, {listed(older, 3)}"
+        return Finding(
+            Level.INFO, "secrets", message, "pgrelay secrets seal takes the first key for all of them."
+        )
+    return Finding(Level.OK, "secrets", f"sealed with key {key_ids[0]}")
+
+
 def of_urls(webhooks: Sequence[Row], policy: Policy) -> list[Finding]:
     refused = [(row, fault) for row in webhooks if (fault := check_url(row["url"], policy)) is not None]
     found = [

@@ -32,6 +32,7 @@ TEXT = Kind("text", values.parse_text, values.show_text)
 WORD = Kind("name", values.parse_word, values.show_text)
 #: A file that another part reads; its credential is the file itself, not a value.
 PATH = Kind("path", values.parse_path, values.show_text)
+SEALING_KEYS = Kind("keys", values.parse_keys, values.show_text)
 HEADER_VALUE = Kind("text", values.parse_header_value, values.show_text)
 INTEGER = Kind("whole number", values.parse_integer, str, may_be_quoted=False)
 NUMBER = Kind("number", values.parse_number, values.show_number, may_be_quoted=False)
@@ -324,6 +325,16 @@ KEYS: tuple[Key, ...] = (
         sentence="The private key of that certificate in PEM, without passphrase.",
     ),
     Key(
+        name="secrets.key",
+        kind=SEALING_KEYS,
+        default="",
+        secret=True,
+        environment="PGRELAY_SECRETS_KEY",
+        credential="secrets_key",
+        empty_means="they are kept in the clear",
+        sentence="Seals webhooks' secrets and header values; of several, separated by spaces, the first seals.",
+    ),
+    Key(
         name="log.level",
         kind=TEXT,
         default="info",
@@ -375,6 +386,7 @@ SECTIONS = {
     "daemon": "How `pgrelay run` works.",
     "delivery": "How requests are made and retried; a webhook's own columns come first.",
     "network": "What may be called, and how.",
+    "secrets": "How secrets of webhooks are kept.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",
 }

@@ -62,6 +62,12 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretsSettings:
+    #: As sealing.Keyring reads it; never printed.
+    key: str = field(default=_default("secrets.key"), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     level: str = _default("log.level")
     format: str = _default("log.format")
@@ -86,6 +92,7 @@ class Settings:
     daemon: DaemonSettings = field(default_factory=DaemonSettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    secrets: SecretsSettings = field(default_factory=SecretsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     #: What `pgrelay apply` installs; the daemon goes by what is installed, and does not look here.

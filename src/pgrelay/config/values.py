@@ -10,6 +10,8 @@ import json
 import re
 from decimal import Decimal
 
+from pgrelay.sealing import read_keys
+
 DURATION_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 SIZE_UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 
@@ -122,6 +124,12 @@ def parse_path(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError("is not a whole path: write it from the root on, like /etc/pgrelay/ca.pem")
     return text
+
+
+def parse_keys(text: str) -> str:
+    """The text itself, with one space between keys."""
+    read_keys(text)
+    return " ".join(text.replace(",", " ").split())
 
 
 def parse_text(text: str) -> str:

@@ -10,7 +10,8 @@ from pgrelay.db.admin import Admin, Row
 #: What a daemon calls, and the tables that it writes: these functions run with its own rights.
 DAEMON_VERBS = (
     "cancel_orphans copy_problem claim expand finish_pending fire_deadlines fold_metrics give_back"
-    " give_back_unknown heartbeat pending_webhooks prune record_outcomes release_lapsed rotate sign_off sign_on"
+    " give_back_unknown heartbeat pending_webhooks prune record_outcomes release_lapsed rotate seal_webhook seal_with"
+    " sign_off sign_on webhooks_to_seal"
 )
 _DAEMON_WRITES = "daemons delivery_attempts delivery_history delivery_queue feed_windows metric_deltas"
 
@@ -113,6 +114,17 @@ async def long_transactions(admin: Admin, longer_than: float) -> list[Row]:
         " and prepared < clock_timestamp() - %(longer)s * interval '1 second' order by seconds desc limit 5",
         longer=longer_than,
     )
+
+
+async def secrets(admin: Admin) -> Row:
+    """How webhooks' secrets are kept: how many in which way, and with which keys."""
+    row = await admin.one(
+        "select (select sealed_with from pgrelay.installation) as sealed_with,"
+        " count(*) filter (where secrets = 'plain') as plain, count(*) filter (where secrets = 'awaited') as awaited,"
+        " array(select distinct k from pgrelay.webhooks, unnest(sealed_with) as k order by k) as key_ids"
+        " from pgrelay.webhooks"
+    )
+    return row or {}
 
 
 async def urls(admin: Admin) -> list[Row]:
