@@ -50,7 +50,7 @@ from pgrelay.pacing import Pace
 from pgrelay.recorder import Recorder
 from pgrelay.sealing import Keyring
 from pgrelay.systemd import Notifier
-from pgrelay.transport import Tls, Transport, load_tls
+from pgrelay.transport import Proxy, Tls, Transport, load_tls
 from pgrelay.upkeep import (
     Chore,
     FireDeadlines,
@@ -131,6 +131,7 @@ class Daemon:
                     _addresses(self._settings),
                     self._settings.delivery.max_response_bytes,
                     tls=self._tls.context,
+                    proxy=Proxy.of(self._settings.network.proxy),
                 )
             self._observe(
                 ConfigReloaded(
@@ -162,7 +163,10 @@ class Daemon:
             for purpose in ("claim", "record", "upkeep", "heartbeat")
         ]
         transport = self._transport = Transport(
-            _addresses(settings), settings.delivery.max_response_bytes, tls=self._tls.context
+            _addresses(settings),
+            settings.delivery.max_response_bytes,
+            tls=self._tls.context,
+            proxy=Proxy.of(settings.network.proxy),
         )
         await transport.start()
         stack.push_async_callback(transport.close)

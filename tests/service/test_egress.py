@@ -15,6 +15,7 @@ from support.command import Command
 from support.daemon import daemon
 from support.database import Database
 from support.factories import emit
+from support.proxy import EgressProxy
 from support.queue import add_webhook, value
 from support.receiver import Exchange, Receiver, redirect, self_signed
 from support.sending import names
@@ -142,6 +143,45 @@ async def test_nothing_that_opens_a_door_is_shown_by_any_view_log_line_or_comman
     for place, text in told.items():
         for private in ("t0p-s3cret", "aB3dE5fG7hI9jK1lM3nO5pQ7", secret):
             assert private not in text, place
+
+
+async def test_requests_go_by_way_of_the_proxy_whose_password_is_nowhere_to_be_found(
+    database: Database, receiver: Receiver, tmp_path: Path
+):
+    stream = io.StringIO()
+    logs.configure("debug", "json", stream, environ={})
+    with database.connect() as db:
+        add_webhook(db, url="https://10.1.2.3/hook", max_retry_attempts=1)
+        add_webhook(db, url=receiver.url("/hook"), max_retry_attempts=2)
+        async with EgressProxy(refuse="407 No") as proxy:
+            where = proxy.url(credentials="relay:t0p-s3cret@")
+            networks = ("127.0.0.0/8", "10.0.0.0/8")
+            async with daemon(
+                database.dsn, {"network.proxy": where, "network.allowed_networks": networks}
+            ) as one:
+                emit(db)
+                (failed,) = await one.seen(DeliveryFailed)
+                await one.seen(AttemptFailed)
+                one.settings = replace(one.settings, network=replace(one.settings.network, proxy=""))
+                one.daemon.reload()
+                await one.seen(Delivered)
+                for observation in one.observed:
+                    logs.log_observation(observation)
+            attempts = str(db.execute("select a::text from pgrelay.delivery_attempts a").fetchall())
+    assert failed.error_message.startswith("the proxy, which wants other credentials, answered HTTP 407")
+    assert proxy.asked[0] in ("CONNECT 10.1.2.3:443", f"POST {receiver.url('/hook')}")
+    assert len(receiver.seen) == 1
+    checked = await asyncio.to_thread(Command(tmp_path, database.dsn), "check", PGRELAY_PROXY=where)
+    assert "proxy: requests go by way of http://***@127.0.0.1:" in checked.out
+    for text in (
+        stream.getvalue(),
+        attempts,
+        checked.out,
+        checked.err,
+        repr(one.settings),
+        repr(one.daemon._settings),
+    ):
+        assert "t0p-s3cret" not in text
 
 
 async def test_a_certificate_is_taken_up_by_a_reload_and_a_bad_one_changes_nothing(

@@ -62,6 +62,7 @@ def test_secrets_and_what_comes_from_outside_the_file_are_named_once():
         "PGRELAY_ENVIRONMENT",
         "PGRELAY_DATABASE_DSN",
         "PGRELAY_DATABASE_LISTEN_DSN",
+        "PGRELAY_PROXY",
         "PGRELAY_SECRETS_KEY",
     ]
     assert [key.name for key in KEYS if key.secret] == [

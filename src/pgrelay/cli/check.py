@@ -71,6 +71,8 @@ async def _all(context: Context) -> AsyncIterator[Finding]:
     except PgrelayError as error:
         yield Finding(Level.ERROR, "database", error.message, error.remedy)
     yield _of_tls(settings)
+    for finding in findings.of_proxy(settings.network.proxy):
+        yield finding
     try:
         Keyring(settings.secrets.key)
     except ConfigError as error:

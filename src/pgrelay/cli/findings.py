@@ -9,6 +9,7 @@ from pgrelay.addresses import Policy, check_url
 from pgrelay.cli.output import Row
 from pgrelay.cli.text import count, duration, listed, relative
 from pgrelay.db.admin import grant_statement, quoted
+from pgrelay.masking import mask_url
 from pgrelay.plan import Change, Kind
 
 #: Seconds.
@@ -93,6 +94,12 @@ def of_tls(ca_file: str, client_certificate: str) -> Finding:
     trusted = f"the system's certificates and those of {ca_file}" if ca_file else "the system's certificates"
     shown = f"; {client_certificate} is shown to receivers who ask" if client_certificate else ""
     return Finding(Level.OK, "tls", f"trusts {trusted}{shown}")
+
+
+def of_proxy(proxy: str) -> list[Finding]:
+    if not proxy:
+        return []
+    return [Finding(Level.OK, "proxy", f"requests go by way of {mask_url(proxy)}")]
 
 
 def of_daemon_role(missing: Sequence[str], role: str) -> Finding:

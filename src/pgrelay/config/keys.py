@@ -32,6 +32,7 @@ TEXT = Kind("text", values.parse_text, values.show_text)
 WORD = Kind("name", values.parse_word, values.show_text)
 #: A file that another part reads; its credential is the file itself, not a value.
 PATH = Kind("path", values.parse_path, values.show_text)
+PROXY = Kind("URL", values.parse_proxy, values.show_text)
 SEALING_KEYS = Kind("keys", values.parse_keys, values.show_text)
 HEADER_VALUE = Kind("text", values.parse_header_value, values.show_text)
 INTEGER = Kind("whole number", values.parse_integer, str, may_be_quoted=False)
@@ -323,6 +324,17 @@ KEYS: tuple[Key, ...] = (
         empty_means="in the file of the certificate",
         reloadable=True,
         sentence="The private key of that certificate in PEM, without passphrase.",
+    ),
+    Key(
+        name="network.proxy",
+        kind=PROXY,
+        default="",
+        secret=True,
+        environment="PGRELAY_PROXY",
+        credential="proxy",
+        empty_means="none; proxies of the environment are ignored",
+        reloadable=True,
+        sentence="An http:// or https:// proxy by way of which all requests go, with credentials if it wants some.",
     ),
     Key(
         name="secrets.key",

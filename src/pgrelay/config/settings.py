@@ -59,6 +59,8 @@ class NetworkSettings:
     ca_file: str = _default("network.ca_file")
     client_certificate: str = _default("network.client_certificate")
     client_key: str = _default("network.client_key")
+    #: May hold a password, so it is never printed. Empty: none.
+    proxy: str = field(default=_default("network.proxy"), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
