@@ -87,6 +87,17 @@ begin
         -- where secrets are sealed it stays null until a daemon, which has the key, makes one: never in the clear here
         new.secret_key := pgrelay.generate_secret();
     end if;
+    -- The table has these as constraints. A violation of those writes the whole row, secrets and all, to the server's log.
+    v_problem := case
+        when coalesce(new.company_id, '') = '' then 'company_id_not_empty'
+        when btrim(coalesce(new.name, '')) = '' then 'name_not_empty'
+        when coalesce(new.timeout_seconds not between 1 and 120, true) then 'timeout_seconds_from_1_to_120'
+        when coalesce(new.max_retry_attempts not between 1 and 100, true) then 'max_retry_attempts_from_1_to_100'
+        when (new.previous_secret_key is null) <> (new.previous_secret_expires_at is null) then 'previous_secret_has_an_end'
+    end;
+    if v_problem is not null then
+        perform pgrelay.refuse_webhook(v_problem, replace(v_problem, '_', ' '), 'Comments on the columns say more: \d+ pgrelay.webhook_configurations');
+    end if;
     v_problem := pgrelay.url_problem(new.url);
     if v_problem is not null then
         perform pgrelay.refuse_webhook('url_usable', format('the webhook''s url cannot be used: %s', v_problem), 'For example https://example.com/hooks/orders');

@@ -2,6 +2,7 @@
 
 import ssl
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,15 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(ours, tmp
     assert refusal("", ours[0], str(locked)).startswith(
         f"network.client_key: {locked} holds a private key with a passphrase"
     )
+
+
+@pytest.mark.parametrize("days", [2, 30_000], ids=["in this half of the century", "after 2049"])
+def test_the_end_of_our_certificate_is_known(tmp_path, days):
+    certificate, key = self_signed(tmp_path, "sender.example", days)
+    ends = load_tls("", str(certificate), str(key)).ends
+    assert ends is not None
+    assert abs((ends - datetime.now(UTC)).total_seconds() - days * 86_400) < 3_600
+    assert load_tls(str(certificate)).ends is None
 
 
 async def test_a_renewed_certificate_counts_from_the_next_connection_on(monkeypatch, receivers, ours):

@@ -1,6 +1,7 @@
 """`pgrelay check`: the doctor. Looks at everything, one finding a line, and the way to mend it below."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from pgrelay.addresses import Policy
 from pgrelay.cli import findings
@@ -84,11 +85,11 @@ def _of_tls(settings: Settings) -> Finding:
 
     network = settings.network
     try:
-        load_tls(network.ca_file, network.client_certificate, network.client_key)
+        tls = load_tls(network.ca_file, network.client_certificate, network.client_key)
     except ConfigError as error:
         mend = "Mend the file or the key; a running daemon keeps what it has until a reload succeeds."
         return Finding(Level.ERROR, "tls", error.message, mend)
-    return findings.of_tls(network.ca_file, network.client_certificate)
+    return findings.of_tls(network.ca_file, network.client_certificate, tls.ends, datetime.now(UTC))
 
 
 async def _of_database(admin: Admin, settings: Settings) -> AsyncIterator[Finding]:

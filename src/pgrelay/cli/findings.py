@@ -16,6 +16,7 @@ from pgrelay.plan import Change, Kind
 CLOCK_TOLERANCE = 1.0
 OLD_DELIVERY = 60.0
 LONG_TRANSACTION = 300.0
+CERTIFICATE_ENDS_SOON = 14 * 86_400.0
 
 _TOLD = 10
 
@@ -90,7 +91,13 @@ def of_clock(ahead: float) -> Finding:
     )
 
 
-def of_tls(ca_file: str, client_certificate: str) -> Finding:
+def of_tls(ca_file: str, client_certificate: str, ends: datetime | None, now: datetime) -> Finding:
+    """`ends`: when the client certificate does."""
+    if ends is not None and (ends - now).total_seconds() < CERTIFICATE_ENDS_SOON:
+        word = "ended" if ends <= now else "ends"
+        message = f"the client certificate {client_certificate} {word} {relative(ends, now)}"
+        mend = "Renew it, then: systemctl reload pgrelay (restart, if it is a credential)"
+        return Finding(Level.ERROR if ends <= now else Level.WARNING, "tls", message, mend)
     trusted = f"the system's certificates and those of {ca_file}" if ca_file else "the system's certificates"
     shown = f"; {client_certificate} is shown to receivers who ask" if client_certificate else ""
     return Finding(Level.OK, "tls", f"trusts {trusted}{shown}")

@@ -6,11 +6,15 @@ ConfigError that names the key and the file, never a failed attempt.
 """
 
 import hashlib
+import re
 import ssl
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pgrelay.errors import ConfigError
+
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,8 @@ class Tls:
     context: ssl.SSLContext = field(compare=False, repr=False)
     #: SHA-256 of the files; empty without any.
     digest: str = ""
+    #: When the client certificate ends, if there is one and it says so.
+    ends: datetime | None = field(default=None, compare=False)
 
 
 def load_tls(ca_file: str = "", client_certificate: str = "", client_key: str = "") -> Tls:
@@ -29,9 +35,9 @@ def load_tls(ca_file: str = "", client_certificate: str = "", client_key: str = 
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(("http/1.1",))
-    digest = hashlib.sha256()
+    digest, ends = hashlib.sha256(), None
     if ca_file:
-        digest.update(b"ca" + _read("ca_file", ca_file, b"-----BEGIN CERTIFICATE-----", "no certificate"))
+        digest.update(b"ca" + _read("ca_file", ca_file, _BEGIN, "no certificate"))
         try:
             context.load_verify_locations(cafile=ca_file)
         except (ssl.SSLError, OSError) as error:
@@ -41,16 +47,16 @@ def load_tls(ca_file: str = "", client_certificate: str = "", client_key: str = 
     if client_key and not client_certificate:
         raise _wrong("client_key", client_key, "is given without network.client_certificate")
     if client_certificate:
-        digest.update(b"certificate" + _read_identity(client_certificate, client_key))
+        content = _read_identity(client_certificate, client_key)
+        digest.update(b"certificate" + content)
+        ends = _end_of(content)
         _load_identity(context, client_certificate, client_key)
-    return Tls(context, digest.hexdigest() if ca_file or client_certificate else "")
+    return Tls(context, digest.hexdigest() if ca_file or client_certificate else "", ends)
 
 
 def _read_identity(client_certificate: str, client_key: str) -> bytes:
     """The contents of both files, which look like what they should be."""
-    certificate = _read(
-        "client_certificate", client_certificate, b"-----BEGIN CERTIFICATE-----", "no certificate"
-    )
+    certificate = _read("client_certificate", client_certificate, _BEGIN, "no certificate")
     if client_key:
         return certificate + _read("client_key", client_key, b"PRIVATE KEY-----", "no private key")
     if b"PRIVATE KEY-----" not in certificate:
@@ -58,6 +64,24 @@ def _read_identity(client_certificate: str, client_key: str) -> bytes:
             "client_certificate", client_certificate, "holds no private key; name it in network.client_key"
         )
     return certificate
+
+
+# Of X.509: Validity, a sequence of two times, each a UTCTime or a GeneralizedTime in UTC (RFC 5280, section 4.1.2.5).
+_TIME = rb"(?:\x17\x0d([0-9]{12})Z|\x18\x0f([0-9]{14})Z)"
+_VALIDITY = re.compile(rb"\x30[\x1e\x20\x22]" + _TIME + _TIME)
+
+
+def _end_of(pem: bytes) -> datetime | None:
+    """When the first certificate ends. The standard library reads certificates of others only, not our own."""
+    first = pem[pem.index(_BEGIN) :].partition(_END)[0] + _END
+    try:
+        found = _VALIDITY.search(ssl.PEM_cert_to_DER_cert(first.decode("ascii")))
+        if found is None:
+            return None
+        text = (found[4] or (b"19" if found[3] >= b"50" else b"20") + found[3]).decode()
+        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:  # what is no certificate is told when it is loaded
+        return None
 
 
 def _load_identity(context: ssl.SSLContext, client_certificate: str, client_key: str) -> None:
