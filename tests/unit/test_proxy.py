@@ -229,6 +229,20 @@ async def test_of_several_addresses_one_is_asked_for_and_ipv4_before_ipv6(monkey
     assert way.headers == {"X": "1", "Host": "six.example:8443"}
 
 
+async def test_a_proxy_of_the_environment_is_ignored_for_https_too(monkeypatch, certificates, trusting):
+    async with (
+        EgressProxy() as proxy,
+        Receiver(tls=server_of(certificates["receiver.example"])) as receiver,
+        transport(tls=trusting) as sender,
+    ):
+        for name in ("https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url())
+        with names(monkeypatch, lambda host: ["127.0.0.1"]):
+            result = await sender.send(request(f"https://receiver.example:{receiver.port}/"))
+    assert isinstance(result, Response)
+    assert proxy.heads == []
+
+
 def test_credentials_of_a_proxy_are_in_no_text_of_it():
     proxy = Proxy.of("https://relay:t0psecret@proxy.example:3128")
     assert "t0psecret" not in repr(proxy) and "t0psecret" not in str(proxy)
