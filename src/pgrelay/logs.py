@@ -27,6 +27,7 @@ from structlog.processors import TimeStamper, add_log_level, format_exc_info
 from pgrelay.observation import (
     AttemptFailed,
     CaptureErrorsSeen,
+    Claimed,
     ConfigRejected,
     DaemonDeclaredDead,
     DatabaseIsStandby,
@@ -34,6 +35,7 @@ from pgrelay.observation import (
     DeadlinesFired,
     Delivered,
     DeliveryFailed,
+    Expanded,
     LeaseLost,
     LeasesLapsed,
     NotificationsMissing,
@@ -47,8 +49,10 @@ ERROR, CRITICAL = logging.ERROR, logging.CRITICAL
 
 #: All others are INFO.
 LEVELS: Mapping[type[Observation], int] = {
+    Claimed: DEBUG,
     Delivered: DEBUG,
     DeadlinesFired: DEBUG,
+    Expanded: DEBUG,
     AttemptFailed: WARNING,
     DatabaseIsStandby: WARNING,
     LeaseLost: WARNING,

@@ -40,6 +40,7 @@ LIBRARIES = {
     "yarl": HTTP,  # aiohttp's URLs
     "yaml": {"config/load"},
     "structlog": {"logs"},
+    "prometheus_client": {"metrics"},
     "uvloop": {"cli", "daemon"},
 }
 

@@ -61,6 +61,7 @@ class NetworkSettings:
 class HttpSettings:
     #: "HOST:PORT", the host an address; None: nothing is served.
     listen: str | None = _default("http.listen")
+    metrics_webhooks: int = _default("http.metrics_webhooks")
 
 
 @dataclass(frozen=True, slots=True)
