@@ -235,6 +235,7 @@ class Daemon:
         ]
         if metrics is not None:
             background.append(ReadFigures(figures.health, metrics.figures.publish))
+            metrics.expect_chores(chore.name for chore in background)
             metrics.declared.ask(
                 in_flight=lambda: deliverer.in_flight,
                 in_flight_limit=lambda: settings.daemon.max_in_flight,

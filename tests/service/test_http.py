@@ -6,15 +6,13 @@ import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
-import psycopg
 import pytest
-from psycopg import sql
 
 from pgrelay.errors import Refused
 from pgrelay.observation import DatabaseLost, HttpServing
 from support import factories
 from support.daemon import PATIENCE, Running, daemon
-from support.database import Database
+from support.database import Database, connections_refused
 
 LISTENING = {"http.listen": "127.0.0.1:0"}
 
@@ -69,19 +67,6 @@ async def started(dsn: str) -> AsyncIterator[Running]:
     finally:
         one.daemon.stop()
         await one.task
-
-
-@contextlib.contextmanager
-def connections_refused(database: Database):
-    """Nobody may connect, and who was connected is not any more."""
-    name = sql.Identifier(database.name)
-    with psycopg.connect(database.cluster.dsn("postgres"), autocommit=True) as server:
-        server.execute(sql.SQL("alter database {} allow_connections false").format(name))
-        server.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [database.name]
-        )
-        yield
-        server.execute(sql.SQL("alter database {} allow_connections true").format(name))
 
 
 async def get(one: Running, path: str) -> tuple[int, str]:

@@ -103,7 +103,18 @@ async def test_webhooks_beyond_the_limit_share_one_label_and_every_label_is_of_a
     assert sorted(counted.values()) == [2, 4]
     labels = seen.labels()
     assert labels["error_kind"] == {"", *map(str, ErrorKind)}
-    assert labels.keys() == {"name", "version", "webhook_id", "outcome", "error_kind", "source", "verb", "le"}
+    assert labels.keys() == {
+        "name",
+        "version",
+        "webhook_id",
+        "outcome",
+        "error_kind",
+        "source",
+        "verb",
+        "le",
+        "connection",
+        "chore",
+    }
 
 
 async def test_requests_under_way_and_the_queue_are_told(

@@ -6,7 +6,7 @@ beforehand: to look one up costs six times what counting does.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, Summary, disable_created_metrics
@@ -67,6 +67,10 @@ class Metrics:
         self._failed = {str(kind): declared.attempts.labels("failed", str(kind)) for kind in ErrorKind}
         self._new, self._pending = declared.claimed.labels("new"), declared.claimed.labels("pending")
         self._round_trips: dict[str, Summary] = {}
+        for connection in ("start", "claim", "record"):
+            declared.database_losses.labels(
+                connection
+            )  # there, as 0, before the first: else its increase is not seen
         self._listeners: Mapping[type[Observation], Callable[[Any], None]] = {
             Delivered: self._delivered,
             AttemptFailed: self._attempt_failed,
@@ -90,6 +94,11 @@ class Metrics:
         listener = self._listeners.get(type(observation))
         if listener is not None:
             listener(observation)
+
+    def expect_chores(self, names: Iterable[str]) -> None:
+        """These may fail one day."""
+        for name in names:
+            self.declared.upkeep_failures.labels(name)
 
     def round_trip(self, verb: str, seconds: float) -> None:
         """The database answered a statement."""
