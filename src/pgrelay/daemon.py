@@ -234,7 +234,10 @@ class Daemon:
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
         if metrics is not None:
-            background.append(ReadFigures(figures.health, metrics.figures.publish))
+            limit = settings.http.metrics_webhooks
+            background.append(
+                ReadFigures(figures.health, lambda: figures.overdue_webhooks(limit), metrics.figures.publish)
+            )
             metrics.expect_chores(chore.name for chore in background)
             metrics.declared.ask(
                 in_flight=lambda: deliverer.in_flight,

@@ -196,7 +196,10 @@ class Figures(Protocol):
 
 
 class ReadFigures:
-    """Reads how the installation as a whole is, for /metrics; a larger queue less often, for it is read as a whole."""
+    """Reads how the installation as a whole is, for /metrics; a larger queue less often, for it is read as a whole.
+
+    `overdue` gives webhooks and by how many seconds they are late.
+    """
 
     name = "figures"
     every = 5.0
@@ -206,18 +209,20 @@ class ReadFigures:
     def __init__(
         self,
         read: Callable[[], Awaitable[Figures]],
-        publish: Callable[[Mapping[str, float] | None], None],
+        overdue: Callable[[], Awaitable[Mapping[int, float]]],
+        publish: Callable[[Mapping[str, float] | None, Mapping[int, float]], None],
     ) -> None:
         self._read = read
+        self._overdue = overdue
         self._publish = publish
 
     async def once(self) -> float:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            self._publish((await self._read())._asdict())
+            self._publish((await self._read())._asdict(), await self._overdue())
         except PgrelayError:
-            self._publish(None)  # old figures would pass for new ones
+            self._publish(None, {})  # old figures would pass for new ones
             raise
         return max(self.every, (loop.time() - began) / self.share)
 

@@ -126,7 +126,7 @@ def metrics() -> str:
         (
             code(family.name + ("_total" if family.type == "counter" else "")),
             family.type,
-            ", ".join(map(code, labels.get(family.name, ()))),
+            ", ".join(map(code, labels.get(family.name, getattr(family, "_labelnames", ())))),
             f"{family.documentation}.",
         )
         for family in made.registry.collect()

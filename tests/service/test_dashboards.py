@@ -19,7 +19,7 @@ from support.database import Database
 from support.factories import emit
 from support.metrics import Scrape, scrape
 from support.queue import add_webhook
-from support.receiver import Receiver, in_turn, ok, status
+from support.receiver import Receiver, hang, in_turn, ok, status
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "contrib/prometheus/pgrelay.rules.yaml"
@@ -40,14 +40,21 @@ async def lived(
     add_webhook(db, url=receiver.url("/poor"), max_retry_attempts=2)
     receiver.on("/good", in_turn(status(503), ok()))
     receiver.on("/poor", status(410))
-    async with daemon(database.dsn, {"http.listen": "127.0.0.1:0"}) as one:
+    add_webhook(db, events=["order.slow"], url=receiver.url("/slow"))
+    receiver.on("/slow", hang())
+    keys = {"http.listen": "127.0.0.1:0", "delivery.max_concurrency": 2, "daemon.drain_timeout": 0.1}
+    async with daemon(database.dsn, keys) as one:
         emit(db)
+        emit(db, 9, event_type="order.slow")
         await one.seen(Delivered)
         await one.seen(DeliveryFailed)
         await one.seen(AttemptFailed, 2)
+        await receiver.wait_for(2, path="/slow")
+        db.execute("update pgrelay.delivery_queue set next_attempt_at = now() - interval '1 minute'"
+                   " where status = 'pending'")  # fmt: skip
         (serving,) = one.of(HttpServing)
         async with asyncio.timeout(PATIENCE):
-            while (seen := await scrape(serving.url)).value("pgrelay_failed_last_day") != 1:
+            while not (seen := await scrape(serving.url)).values("pgrelay_webhook_overdue_seconds"):
                 await asyncio.sleep(0.02)
     return seen
 

@@ -155,12 +155,32 @@ async def test_requests_under_way_and_the_queue_are_told(
         ).keys()
 
 
+async def test_a_webhook_that_is_behind_is_named_with_how_late_it_is(
+    database: Database, db: psycopg.Connection, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ReadFigures, "every", 0.05)
+    slow = add_webhook(db, url=receiver.url("/slow"))
+    add_webhook(db, url=receiver.url("/good"))
+    add_webhook(db, url=receiver.url("/slow"), paused=True)
+    receiver.on("/slow", hang())
+    keys = {**LISTENING, "daemon.drain_timeout": 0.1, "delivery.max_concurrency": 1}
+    emit(db, 9)
+    async with daemon(database.dsn, keys) as one:
+        await receiver.wait_for(10)
+        db.execute("update pgrelay.delivery_queue set next_attempt_at = now() - interval '1 minute'"
+                   " where status = 'pending'")  # fmt: skip
+        seen = await scraped(one, lambda seen: seen.values("pgrelay_webhook_overdue_seconds"))
+    ((labels, late),) = seen.values("pgrelay_webhook_overdue_seconds").items()
+    assert labels == (str(slow),)
+    assert late == pytest.approx(60.0, abs=20.0)
+
+
 async def test_figures_that_could_not_be_read_anew_are_not_told_any_more(
     database: Database, db: psycopg.Connection
 ):
     async with daemon(database.dsn, LISTENING) as one:
         await scraped(one, lambda seen: seen.value("pgrelay_daemons_alive") == 1)
-        one.daemon._metrics.figures.publish(None)
+        one.daemon._metrics.figures.publish(None, {})
         seen = await scrape(url(one))
         assert seen.value("pgrelay_daemons_alive") is None
         assert seen.value("pgrelay_lease_held") == 1

@@ -19,7 +19,7 @@ class Scrape:
         """Names of all series, as queries write them: with _total, _bucket, _sum."""
         return {sample.name for family in self.families for sample in family.samples}
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """The one series of this name with these labels; None if there is none."""
         found = [
             sample.value

@@ -202,11 +202,11 @@ async def test_a_chore_goes_on_after_failures_and_tells_those_that_are_not_the_d
 async def test_figures_are_published_and_taken_back_when_they_cannot_be_read_anew():
     published: list[Any] = []
     figures = SimpleNamespace(_asdict=lambda: {"events_waiting": 3.0})
-    chore = ReadFigures(answers(figures, AWAY), published.append)
+    chore = ReadFigures(answers(figures, AWAY), answers({7: 60.0}), lambda *seen: published.append(seen))
     assert await chore.once() == ReadFigures.every
     with pytest.raises(DatabaseUnavailable):
         await chore.once()
-    assert published == [{"events_waiting": 3.0}, None]
+    assert published == [({"events_waiting": 3.0}, {7: 60.0}), (None, {})]
 
 
 async def test_figures_that_take_long_to_read_are_read_less_often(monkeypatch):
@@ -216,4 +216,4 @@ async def test_figures_that_take_long_to_read_are_read_less_often(monkeypatch):
         await asyncio.sleep(0.02)
         return SimpleNamespace(_asdict=dict)
 
-    assert await ReadFigures(slow, lambda _: None).once() >= 0.02 / ReadFigures.share
+    assert await ReadFigures(slow, answers({}), lambda *_: None).once() >= 0.02 / ReadFigures.share

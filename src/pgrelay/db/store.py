@@ -268,6 +268,15 @@ class Store:
         rows = await self._rows(health.QUERY)
         return Health._make(map(float, rows[0]))
 
+    async def overdue_webhooks(self, limit: int) -> dict[int, float]:
+        """Webhooks with a delivery that should have gone out a second ago: how late it is, the latest first."""
+        rows = await self._rows(
+            "select webhook_id, -due_in from pgrelay.pending_webhooks(0, 100000) where due_in < -1"
+            " order by due_in limit %s",
+            limit,
+        )
+        return dict(rows)
+
     # The bell ----------------------------------------------------------------------------------------------------
 
     async def want_bell(self, wanted: bool) -> None:

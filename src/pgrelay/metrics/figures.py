@@ -64,10 +64,12 @@ class Figures(Collector):
 
     def __init__(self) -> None:
         self._last: Mapping[str, float] | None = None
+        self._overdue: Mapping[int, float] = {}
 
-    def publish(self, figures: Mapping[str, float] | None) -> None:
-        """Show these from now on."""
+    def publish(self, figures: Mapping[str, float] | None, overdue: Mapping[int, float]) -> None:
+        """Show these from now on; `overdue` by webhook."""
         self._last = figures
+        self._overdue = overdue
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         for figure in FIGURES:
@@ -75,3 +77,11 @@ class Figures(Collector):
             if self._last is not None:
                 family.add_metric([], self._last[figure.field])
             yield family
+        late = GaugeMetricFamily(
+            "pgrelay_webhook_overdue_seconds",
+            "How long the oldest due delivery of a webhook is due; only of those late by a second, the latest first",
+            labels=["webhook_id"],
+        )
+        for webhook_id, seconds in self._overdue.items():
+            late.add_metric([str(webhook_id)], seconds)
+        yield late
