@@ -238,7 +238,7 @@ class Daemon:
             background.append(
                 ReadFigures(figures.health, lambda: figures.overdue_webhooks(limit), metrics.figures.publish)
             )
-            metrics.expect_chores(chore.name for chore in background)
+            metrics.expect_chores(chore.name for chore in (heartbeat, *background))
             metrics.declared.ask(
                 in_flight=lambda: deliverer.in_flight,
                 in_flight_limit=lambda: settings.daemon.max_in_flight,

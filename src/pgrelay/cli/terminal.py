@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import termios
 import tty
 from collections.abc import Sequence
@@ -22,11 +21,11 @@ _QUIT_KEYS = frozenset(
 
 
 class Terminal:
-    """`async with` a terminal; `draw` lines, `pause` until it is time to draw again."""
+    """`async with` a terminal; `draw` lines, `pause` until it is time to draw again. Keys may come from nowhere."""
 
-    def __init__(self, out: TextIO, keys: TextIO = sys.stdin) -> None:
+    def __init__(self, out: TextIO, keys: TextIO | None) -> None:
         self._out = out
-        self._keys = keys.fileno() if keys.isatty() else None
+        self._keys = keys.fileno() if keys is not None and keys.isatty() else None
         self._saved: list[Any] = []
         self._woken = asyncio.Event()
         self.quit = False
@@ -61,9 +60,12 @@ class Terminal:
 
     def draw(self, lines: Sequence[str]) -> None:
         """Replace what is on the screen; lines below its end are left out."""
-        shown = "\x1b[K\n".join(lines[: self.size.lines])
-        self._out.write(f"\x1b[H{shown}\x1b[K\x1b[J")
-        self._out.flush()
+        try:
+            shown = "\x1b[K\n".join(lines[: self.size.lines])
+            self._out.write(f"\x1b[H{shown}\x1b[K\x1b[J")
+            self._out.flush()
+        except OSError:  # the window was closed
+            self._stop()
 
     async def pause(self, seconds: float) -> None:
         """Until so many seconds are over, a key is pressed, or the window has another size."""

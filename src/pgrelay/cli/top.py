@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sys
 import time
 from collections import deque
 from datetime import datetime
@@ -49,7 +50,7 @@ async def _live(context: Context, rates: "Rates", interval: float) -> None:
 
     out = context.out
     met = False
-    async with Terminal(out.out) as terminal:
+    async with Terminal(out.out, sys.stdin) as terminal:
 
         def draw(figures: dict[str, Any]) -> None:
             text = io.StringIO()
