@@ -34,7 +34,12 @@ begin
         grant usage, select, update on all sequences in schema pgrelay to pgrelay_daemon;
         grant execute on function
             pgrelay.expand(bigint, integer, integer, bigint[], integer[], integer, name),
-            pgrelay.claim(bigint, bigint[], integer[], double precision[], name), pgrelay.pending_webhooks(bigint, integer),
+            pgrelay.claim(bigint, bigint[], integer[], double precision[], name), pgrelay.pending_webhooks(bigint, integer, bigint),
+            pgrelay.owned_elsewhere(bigint, bigint[]), pgrelay.grant_probes(bigint[]), pgrelay.disable_webhook(bigint, text),
+            pgrelay.note_results(bigint[], boolean[], integer[], integer[], double precision[], boolean[], integer, double precision,
+                double precision, double precision, integer), pgrelay.expire_deliveries(integer), pgrelay.lock_order(boolean),
+            pgrelay.order_key(text, text), pgrelay.order_after(bigint[], bigint[]), pgrelay.order_released(), pgrelay.tell_failed(bigint[]),
+            pgrelay.tell_operator(text, text, text, json),
             pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],
                 integer[], text[], text[], double precision[], text[], text[], text[], boolean),
             pgrelay.give_back(bigint, bigint[]), pgrelay.give_back_unknown(bigint, bigint[]),
@@ -52,14 +57,14 @@ begin
         grant usage, select on all sequences in schema pgrelay to pgrelay_admin;
         grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
             pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval),
-            pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
+            pgrelay.generate_secret(), pgrelay.exponential(integer, integer, double precision), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
             pgrelay.recapture(text, bigint) to pgrelay_admin;
     end if;
     if exists (select from pg_roles where rolname = 'pgrelay_reader') then
         grant select on all tables in schema pgrelay to pgrelay_reader;
         revoke select on pgrelay.webhook_configurations from pgrelay_reader;
         grant select (id, company_id, name, url, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
-            created_by, paused, previous_secret_expires_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
+            created_by, paused, max_concurrency, rate_limit_per_second, ordering, disabled_at, disabled_reason, previous_secret_expires_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
     end if;
 end
 $$;

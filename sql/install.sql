@@ -15,8 +15,12 @@
 \ir capture/watch.sql
 \ir capture/recapture.sql
 \ir capture/emit.sql
+\ir capture/tell_operator.sql
 
 -- What the daemon does: events become deliveries, deliveries become attempts
+\ir delivery/order.sql
+\ir delivery/owners.sql
+\ir delivery/health.sql
 \ir delivery/expand.sql
 \ir delivery/claim.sql
 \ir delivery/pending_webhooks.sql
@@ -34,11 +38,13 @@
 \ir webhook/set_active.sql
 \ir webhook/rotate_secret.sql
 \ir webhook/test_webhook.sql
+\ir webhook/exponential.sql
 
 -- What time does
 \ir upkeep/daemons.sql
 \ir upkeep/fire_deadlines.sql
 \ir upkeep/cancel_orphans.sql
+\ir upkeep/expire_deliveries.sql
 \ir upkeep/fold_metrics.sql
 \ir upkeep/rotate.sql
 \ir upkeep/prune.sql

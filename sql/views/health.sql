@@ -36,18 +36,21 @@ select (select count(*) from pgrelay.daemons where ended_at is null and lease_un
        e.oldest_at as oldest_event_at,
        q.oldest_due_at,
        (select min(fire_at) from pgrelay.deadlines where fire_at < clock_timestamp()) as oldest_deadline_at,
-       (select count(*) from pgrelay.webhook_configurations where is_active and paused) as webhooks_paused
+       (select count(*) from pgrelay.webhook_configurations where is_active and paused) as webhooks_paused,
+       (select count(*) from pgrelay.webhook_health where probe_wait is not null) as circuits_open
 from pgrelay.unexpanded_events() as e cross join (
     select count(*) filter (where status = 'pending') as pending, count(*) filter (where status = 'in_flight') as in_flight,
-           min(created_at) filter (where status = 'pending' and attempts = 0 and served) as oldest_untried_at,
+           min(created_at) filter (where next_attempt_at < 'infinity' and attempts = 0 and served) as oldest_untried_at,
            min(next_attempt_at) filter (where next_attempt_at < clock_timestamp() and served) as oldest_due_at
-    from (select d.*, d.webhook_id in (select id from pgrelay.webhook_configurations where is_active and not paused) as served
+    from (select d.*, d.webhook_id in (select id from pgrelay.webhook_configurations where is_active and not paused)
+                 and d.webhook_id not in (select webhook_id from pgrelay.webhook_health where held_until > clock_timestamp()) as served
           from pgrelay.delivery_queue d) as d) as q;
 comment on view pgrelay.health is 'One row: is anybody running, what waits and since when, what went wrong. The daemon serves it at /metrics.';
 comment on column pgrelay.health.events_waiting is 'Committed events not yet turned into deliveries.';
-comment on column pgrelay.health.oldest_untried_at is 'Since when the oldest delivery waits for its first attempt (paused webhooks left out).';
+comment on column pgrelay.health.oldest_untried_at is 'Since when the oldest delivery waits for its first attempt; left out: webhooks that are paused or held, and what waits for its turn.';
 comment on column pgrelay.health.failed_last_day is 'Deliveries that used up their attempts within a day.';
 comment on column pgrelay.health.notification_queue_usage is 'How full the notification queue of the server is, 0 to 1; a listener that does not read fills it.';
 comment on column pgrelay.health.oldest_event_at is 'When the oldest event that is not yet turned into deliveries was captured.';
-comment on column pgrelay.health.oldest_due_at is 'Since when the delivery is due that is overdue most, first attempts and retries alike (paused webhooks left out).';
+comment on column pgrelay.health.oldest_due_at is 'Since when the delivery is due that is overdue most, first attempts and retries alike; left out: webhooks that are paused or held.';
+comment on column pgrelay.health.circuits_open is 'Webhooks that failed so often that they are only probed; see webhook_health.';
 comment on column pgrelay.health.oldest_deadline_at is 'The deadline that passed first and has not fired.';

@@ -111,6 +111,10 @@ begin
         perform pgrelay.refuse_webhook('retry_schedule_usable', 'retry_schedule: waits are 0 to 2592000 seconds (30 days), at most 100 of them',
             'For example ''{60,300,3600}''; null takes the configuration''s.');
     end if;
+    if new.is_active then
+        new.disabled_at := null;
+        new.disabled_reason := null;
+    end if;
     new.updated_at := clock_timestamp();
     if tg_op = 'UPDATE' then
         if new.id <> old.id then

@@ -5,20 +5,22 @@ receiver or a webhook's settings did; what could not even be built is a failed a
 """
 
 import asyncio
-import json
 import os
 import random
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as json_string
 from typing import NamedTuple
 
 from pgrelay.delivery import Claim, ErrorKind, Failure, Outcome, Request, Response, Verdict, Webhook
 from pgrelay.request import RequestBuilder
 from pgrelay.retry import Decision, decide
 
-Send = Callable[[Request], Awaitable[Response | Failure]]
+_MASKED = '"***"'
+
+Send = Callable[[Request, Callable[[], None] | None], Awaitable[Response | Failure]]
 
 
 class RetryPolicy(NamedTuple):
@@ -30,9 +32,17 @@ class RetryPolicy(NamedTuple):
 
 
 async def attempt(
-    claim: Claim, webhook: Webhook, builder: RequestBuilder, policy: RetryPolicy, send: Send
+    claim: Claim,
+    webhook: Webhook,
+    builder: RequestBuilder,
+    policy: RetryPolicy,
+    send: Send,
+    on_sent: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Make the request of this claim. Being cancelled is an outcome too: the receiver may have got it."""
+    """Make the request of this claim. Being cancelled is an outcome too: the receiver may have got it.
+
+    `on_sent` is called when the request has been written.
+    """
     started = asyncio.get_running_loop().time()
     if claim.body is None:
         lost = Failure(ErrorKind.PROTOCOL, "the event is no longer kept: there is no body to send")
@@ -41,7 +51,7 @@ async def attempt(
     try:
         request = builder.build(claim, int(time.time()))
         headers = builder.recorded_headers(request)
-        result = await send(request)
+        result = await send(request, on_sent)
     except asyncio.CancelledError:
         elapsed = asyncio.get_running_loop().time() - started
         result = Failure(ErrorKind.SHUTDOWN, "the daemon stopped before an answer came", elapsed)
@@ -85,6 +95,7 @@ def _outcome(
         decision.error_kind,
         decision.error_message,
         decision.retry_in,
+        decision.hold,
         request_headers,
         None if answer is None else _recorded(answer),
         None if answer is None else answer.body,
@@ -93,6 +104,13 @@ def _outcome(
 
 def _recorded(response: Response) -> str:
     """Response headers as JSON text; cookies are credentials, so their values are masked."""
-    return json.dumps(
-        {name: "***" if name.lower() == "set-cookie" else value for name, value in response.headers.items()}
+    return (
+        "{"
+        + ", ".join(
+            [
+                f"{json_string(name)}: {_MASKED if name.lower() == 'set-cookie' else json_string(value)}"
+                for name, value in response.headers.items()
+            ]
+        )
+        + "}"
     )

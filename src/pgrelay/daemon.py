@@ -15,6 +15,7 @@ from pgrelay.addresses import Policy as AddressPolicy
 from pgrelay.api.app import make_app
 from pgrelay.api.server import serving
 from pgrelay.attempt import RetryPolicy
+from pgrelay.circuit import CircuitLimits
 from pgrelay.config.settings import Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
 from pgrelay.db.guard import StandbyRefused, one, refuse_copy, refuse_standby, refuse_unknown_schema
@@ -49,6 +50,7 @@ from pgrelay.systemd import Notifier
 from pgrelay.transport import Transport
 from pgrelay.upkeep import (
     Chore,
+    ExpireDeliveries,
     FireDeadlines,
     FoldMetrics,
     Heartbeat,
@@ -58,6 +60,7 @@ from pgrelay.upkeep import (
     WatchCapture,
     run_forever,
 )
+from pgrelay.watchman import Watchman
 
 _MAX_BACKOFF = 5.0
 #: Outcomes get this long to reach the database when the daemon stops; after it their leases lapse.
@@ -98,6 +101,7 @@ class Daemon:
         self._told_deaf = False
         self._encoding = "UTF8"
         self._deliverer: Deliverer | None = None
+        self._watchman: Watchman | None = None
         self._transport: Transport | None = None
         self._heartbeat: Heartbeat | None = None
         #: Why nothing can be delivered yet.
@@ -122,6 +126,8 @@ class Daemon:
             set_level(self._settings.log.level)
             if self._deliverer is not None and self._transport is not None:
                 self._deliverer.adopt(_policy(self._settings))
+                if self._watchman is not None:
+                    self._watchman.limits = _circuit(self._settings)
                 self._transport.adopt(_addresses(self._settings), self._settings.delivery.max_response_bytes)
             self._observe(
                 ConfigReloaded(
@@ -208,6 +214,13 @@ class Daemon:
             may_start=lambda: heartbeat.holds(loop.time()) and not recorder.full,
             observe=self._observe,
         )
+        watchman = self._watchman = Watchman(
+            chores,
+            _circuit(settings),
+            heed=deliverer.heed,
+            name_of=deliverer.name_of,
+            observe=self._observe,
+        )
         listener = Listener(
             lambda: self._open("listen"),
             on_note=lambda word: deliverer.notified(settle=word == "settle"),
@@ -229,6 +242,7 @@ class Daemon:
                 wake=deliverer.look_everywhere,
                 observe=self._observe,
             ),
+            ExpireDeliveries(chores.expire_deliveries, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
             Retain(chores.rotate, chores.prune, retention=self._retention),
             WatchCapture(chores.open_capture_errors, observe=self._observe),
@@ -250,7 +264,7 @@ class Daemon:
             tasks = [
                 group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background
             ]
-            tasks.append(group.create_task(self._guarded(listener.run())))
+            tasks += [group.create_task(self._guarded(part.run())) for part in (listener, watchman)]
             if metrics is not None:
                 tasks.append(group.create_task(metrics.watch_loop()))
             kept = [
@@ -391,6 +405,8 @@ class Daemon:
             self._deliverer.recorded(outcome, fenced=fenced)
         if fenced:
             return  # LeaseLost tells it; what became of the delivery, somebody else knows
+        if self._watchman is not None:
+            self._watchman.note(outcome)
         if outcome.verdict is Verdict.SUCCEEDED:
             self._observe(
                 Delivered(
@@ -463,6 +479,17 @@ def _both(
 
 def _addresses(settings: Settings) -> AddressPolicy:
     return AddressPolicy.of(settings.network.allowed_networks, allow_http=settings.network.allow_http)
+
+
+def _circuit(settings: Settings) -> CircuitLimits:
+    circuit = settings.circuit
+    return CircuitLimits(
+        circuit.open_after,
+        circuit.first_wait,
+        circuit.longest_wait,
+        circuit.disable_after,
+        circuit.disable_deliveries,
+    )
 
 
 def _policy(settings: Settings) -> Policy:

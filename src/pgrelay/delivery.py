@@ -72,6 +72,10 @@ class Webhook:
     max_retry_attempts: int = 3
     #: Waits in seconds between attempts; None takes the schedule of the configuration.
     retry_schedule: tuple[float, ...] | None = None
+    #: Requests at once; None takes the limit of the configuration.
+    max_concurrency: int | None = None
+    #: Requests in any second; None is no limit.
+    rate_limit: float | None = None
 
 
 class Claim(NamedTuple):
@@ -93,7 +97,9 @@ class Claim(NamedTuple):
     age_seconds: float
     #: When it was due, in epoch seconds of the database; None for one that was leased as its event was expanded.
     due: float | None = None
-    #: Monotonic seconds (loop.time()) when the answer to the claim arrived.
+    #: Seconds from the claim until its event is too old to be sent; None: never.
+    expires_in: float | None = None
+    #: Monotonic seconds (loop.time()) when the answer to the claim arrived; not a column.
     claimed_at: float | None = None
 
 
@@ -151,6 +157,8 @@ class Outcome(NamedTuple):
     error_message: str | None = None
     #: Seconds until the next attempt when the verdict is RETRY.
     retry_in: float | None = None
+    #: Seconds for which the receiver asked to be left alone altogether.
+    hold: float | None = None
     #: JSON objects as text, credentials masked.
     request_headers: str = "{}"
     response_headers: str | None = None

@@ -4,16 +4,18 @@ Learns the webhooks that claims are for, and hands deliveries to `slots`. Knows 
 claim was never answered can be told from the others.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from pgrelay.attempt import RetryPolicy, attempt
-from pgrelay.delivery import Claim, Failure, Outcome, Request, Response, Webhook
+from pgrelay.attempt import RetryPolicy, Send, attempt
+from pgrelay.delivery import Claim, Outcome, Webhook
 from pgrelay.errors import DatabaseUnavailable
 from pgrelay.lanes import Lane, Lanes
 from pgrelay.observation import DatabaseLost, Observation
+from pgrelay.ratelimit import RateLimit
 from pgrelay.request import RequestBuilder
-from pgrelay.slots import Slots
+from pgrelay.slots import Slots, Start
 
 #: How long after the first count there is a second: longer than a statement usually may take
 #: (database.statement_timeout), for the server may go on with a claim after the connection broke.
@@ -49,7 +51,7 @@ class Holdings:
         lanes: Lanes,
         policy: Policy,
         *,
-        send: Callable[[Request], Awaitable[Response | Failure]],
+        send: Send,
         record: Callable[[int, Outcome], None],
         identity: Callable[[], int],
         may_start: Callable[[], bool],
@@ -73,6 +75,8 @@ class Holdings:
         )
         #: (delivery id, lease number) of all that is leased here and whose outcome is not recorded yet.
         self._mine: set[tuple[int, int]] = set()
+        #: When those of them are too old to be sent that ever will be; monotonic.
+        self._too_old: dict[tuple[int, int], float] = {}
         #: When to count next; None: there is no reason to.
         self._next_count: float | None = None
         #: Deliveries leased, under way or not.
@@ -101,6 +105,9 @@ class Holdings:
         self.held += len(claims)
         for claim in claims:
             self._mine.add((claim.delivery_id, claim.lease_no))
+            if claim.expires_in is not None:
+                moment = asyncio.get_running_loop().time() + claim.expires_in
+                self._too_old[claim.delivery_id, claim.lease_no] = moment
             lane = self._lanes.of(claim.webhook_id)
             lane.ready.append((identity, claim))
             self._slots.offer(lane)
@@ -114,6 +121,10 @@ class Holdings:
                 lane.builder = RequestBuilder(lane.webhook, policy.user_agent)
             self._slots.offer(lane)
 
+    def offer(self, lane: Lane) -> None:
+        """Start what the lane has ready, as far as it may."""
+        self._slots.offer(lane)
+
     def resume(self) -> None:
         """Requests may start again."""
         self._slots.resume(self._lanes)
@@ -121,6 +132,11 @@ class Holdings:
     def recorded(self, outcome: Outcome) -> None:
         """An outcome was written, or refused: the lease is over."""
         self._mine.discard((outcome.claim.delivery_id, outcome.claim.lease_no))
+
+    async def hold(self, webhook_id: int, until: float) -> None:
+        """Send nothing to a webhook before that moment; what is leased for it and not started goes back."""
+        self._lanes.hold(webhook_id, until)
+        await self._give_back(self.drop([self._lanes.of(webhook_id)]))
 
     async def recheck_webhooks(self) -> None:
         """Of webhooks for which something waits here: learn what changed, give back what may not be sent now."""
@@ -144,19 +160,42 @@ class Holdings:
             lane = self._lanes.of(webhook.id)
             lane.webhook = webhook
             lane.builder = RequestBuilder(webhook, self._policy.user_agent)
+            lane.most = webhook.max_concurrency or 0
+            if webhook.rate_limit != (None if lane.rate is None else lane.rate.rate):
+                began = asyncio.get_running_loop().time()
+                lane.rate = None if webhook.rate_limit is None else RateLimit(webhook.rate_limit, began)
             gone.discard(webhook.id)
         return frozenset(gone)
 
-    async def _deliver(self, lane: Lane, identity: int, claim: Claim) -> None:
+    async def _deliver(self, lane: Lane, start: Start) -> None:
+        identity, claim, rated = start
         webhook, builder = lane.webhook, lane.builder
         assert webhook is not None and builder is not None, (
             "take() learns a webhook before it offers its lane"
         )
-        self._record(identity, await attempt(claim, webhook, builder, self._policy.retry, self._send))
+        if claim.expires_in is not None and self._is_too_old(claim):
+            self._mine.discard((claim.delivery_id, claim.lease_no))
+            await self._give_back([claim])  # pending again, it expires
+        elif rated is None:
+            self._record(identity, await attempt(claim, webhook, builder, self._policy.retry, self._send))
+        else:
+            clock = asyncio.get_running_loop().time
+
+            def sent() -> None:
+                rated.sent_at = clock()
+
+            outcome = await attempt(claim, webhook, builder, self._policy.retry, self._send, sent)
+            if rated.sent_at is None:
+                sent()
+            self._record(identity, outcome)
+
+    def _is_too_old(self, claim: Claim) -> bool:
+        moment = self._too_old.pop((claim.delivery_id, claim.lease_no))
+        return asyncio.get_running_loop().time() >= moment
 
     def _done(self, lane: Lane) -> None:
         self.held -= 1
-        if lane.backlog and lane.held * 2 <= self._lanes.prefetch:
+        if lane.backlog and lane.held * 2 <= lane.room(self._lanes.prefetch):
             self._on_hunger()
 
     # And back ----------------------------------------------------------------------------------------------------
@@ -180,7 +219,9 @@ class Holdings:
             dropped += [claim for _, claim in lane.ready]
             lane.ready.clear()
         self.held -= len(dropped)
-        self._mine.difference_update((claim.delivery_id, claim.lease_no) for claim in dropped)
+        for claim in dropped:
+            self._mine.discard((claim.delivery_id, claim.lease_no))
+            self._too_old.pop((claim.delivery_id, claim.lease_no), None)
         return dropped
 
     def count_soon(self) -> None:

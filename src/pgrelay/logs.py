@@ -27,6 +27,7 @@ from structlog.processors import TimeStamper, add_log_level, format_exc_info
 from pgrelay.observation import (
     AttemptFailed,
     CaptureErrorsSeen,
+    CircuitOpened,
     Claimed,
     ConfigRejected,
     DaemonDeclaredDead,
@@ -34,6 +35,7 @@ from pgrelay.observation import (
     DatabaseLost,
     DeadlinesFired,
     Delivered,
+    DeliveriesExpired,
     DeliveryFailed,
     Expanded,
     LeaseLost,
@@ -42,6 +44,7 @@ from pgrelay.observation import (
     Observation,
     RecordingDelayed,
     UpkeepFailed,
+    WebhookDisabled,
 )
 
 DEBUG, INFO, WARNING = logging.DEBUG, logging.INFO, logging.WARNING
@@ -58,6 +61,9 @@ LEVELS: Mapping[type[Observation], int] = {
     LeaseLost: WARNING,
     LeasesLapsed: WARNING,
     NotificationsMissing: WARNING,
+    CircuitOpened: WARNING,
+    DeliveriesExpired: WARNING,
+    WebhookDisabled: ERROR,
     RecordingDelayed: WARNING,
     CaptureErrorsSeen: ERROR,
     ConfigRejected: ERROR,

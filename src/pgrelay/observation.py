@@ -160,6 +160,47 @@ class DeliveryFailed(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitOpened(Observation):
+    """So many attempts of a webhook failed in a row that it is only probed from now on."""
+
+    webhook_id: int
+    webhook_name: str
+    probe_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed(Observation):
+    """A probe succeeded: the webhook is served again as usual."""
+
+    webhook_id: int
+    webhook_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookHeld(Observation):
+    """Nothing is sent to a webhook for a while: its receiver asked for it, or its circuit is open."""
+
+    webhook_id: int
+    webhook_name: str
+    held_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDisabled(Observation):
+    """A webhook was made inactive, because its receiver is gone; webhook_configurations.disabled_reason says more."""
+
+    webhook_id: int
+    webhook_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesExpired(Observation):
+    """Deliveries ended undelivered, because their event outlived its valid_for."""
+
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseLost(Observation):
     """An outcome came too late: another daemon owns the delivery now. It stands in delivery_attempts, marked late."""
 

@@ -12,6 +12,7 @@ from pgrelay.observation import (
     CaptureErrorsSeen,
     DaemonDeclaredDead,
     DeadlinesFired,
+    DeliveriesExpired,
     LeasesLapsed,
     Observation,
     UpkeepFailed,
@@ -143,6 +144,24 @@ class LapsedDaemon(Protocol):
     def pending(self) -> int: ...
     @property
     def failed(self) -> int: ...
+
+
+class ExpireDeliveries:
+    """End what is too old to be sent. It is not claimed any more anyway, so there is no hurry."""
+
+    name = "expiry"
+
+    def __init__(
+        self, expire: Callable[[], Awaitable[int]], *, observe: Callable[[Observation], None]
+    ) -> None:
+        self._expire = expire
+        self._observe = observe
+
+    async def once(self) -> float:
+        expired = await self._expire()
+        if expired:
+            self._observe(DeliveriesExpired(expired))
+        return 0.05 if expired else 5.0
 
 
 class ReleaseLapsed:

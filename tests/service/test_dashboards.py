@@ -39,7 +39,7 @@ async def lived(
     add_webhook(db, url=receiver.url("/good"))
     add_webhook(db, url=receiver.url("/poor"), max_retry_attempts=2)
     receiver.on("/good", in_turn(status(503), ok()))
-    receiver.on("/poor", status(410))
+    receiver.on("/poor", status(500))
     add_webhook(db, events=["order.slow"], url=receiver.url("/slow"))
     receiver.on("/slow", hang())
     keys = {"http.listen": "127.0.0.1:0", "delivery.max_concurrency": 2, "daemon.drain_timeout": 0.1}

@@ -41,7 +41,7 @@ async def test_attempts_are_counted_by_outcome_and_kind_of_error_and_by_webhook(
     poor = add_webhook(db, url=receiver.url("/poor"))
     dead = add_webhook(db, url=receiver.url("/dead"), max_retry_attempts=2)
     receiver.on("/poor", in_turn(status(503), ok()))
-    receiver.on("/dead", status(410))
+    receiver.on("/dead", status(500))
     async with daemon(database.dsn, LISTENING) as one:
         emit(db)
         await one.seen(Delivered, 2)

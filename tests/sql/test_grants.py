@@ -32,13 +32,15 @@ FOR_READERS = {"event_patterns", "unexpanded_events", "identity", "copy_problem"
 
 FOR_ADMINS = FOR_READERS | {
     "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "generate_secret", "set_active",
-    "emit", "recapture",
+    "emit", "recapture", "exponential",
 }  # fmt: skip
 
 FOR_DAEMONS = FOR_READERS | {
     "expand", "claim", "pending_webhooks", "record_outcomes", "give_back", "give_back_unknown", "finish_pending", "ring_bell",
     "sign_on", "lift_sequences", "heartbeat", "sign_off", "release_lapsed", "release_ended", "cancel_orphans", "fire_deadlines",
     "fold_metrics", "rotate", "feed_position", "keep_needed", "drop_kept", "prune", "adopt",
+    "owned_elsewhere", "grant_probes", "note_results", "disable_webhook", "expire_deliveries", "tell_failed", "tell_operator",
+    "lock_order", "order_key", "order_after", "order_released",
 }  # fmt: skip
 
 NEW_WEBHOOK = (

@@ -127,7 +127,7 @@ def expand(
             step.backlog[row[2]] = row[5]
         elif row[5] == -1:
             step.busy = True
-        else:
+        elif row[5] is None:
             step.more = True
     return step
 

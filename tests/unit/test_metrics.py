@@ -10,6 +10,7 @@ from pgrelay.metrics.counted import Metrics
 from pgrelay.metrics.figures import FIGURES
 from pgrelay.observation import (
     AttemptFailed,
+    CircuitOpened,
     Claimed,
     ConfigRejected,
     ConfigReloaded,
@@ -17,6 +18,7 @@ from pgrelay.observation import (
     DatabaseLost,
     DeadlinesFired,
     Delivered,
+    DeliveriesExpired,
     DeliveryFailed,
     Expanded,
     HttpServing,
@@ -26,6 +28,7 @@ from pgrelay.observation import (
     NotificationsMissing,
     Observation,
     UpkeepFailed,
+    WebhookDisabled,
 )
 from support.metrics import Scrape
 
@@ -87,6 +90,9 @@ def test_what_a_dead_daemon_held_is_lapsed_and_a_dead_letter_where_it_was_the_la
     [
         (Expanded(leased=2, pending=3), "expanded_deliveries_total", 5),
         (LeaseLost(1, 2, 3), "leases_lost_total", 1),
+        (CircuitOpened(3, "crm", 5.0), "circuits_opened_total", 1),
+        (WebhookDisabled(3, "crm"), "webhooks_disabled_total", 1),
+        (DeliveriesExpired(4), "expired_deliveries_total", 4),
         (DaemonDeclaredDead(7), "declared_dead_total", 1),
         (DeadlinesFired(fired=4, dropped=1), "deadlines_fired_total", 4),
         (NotificationsArriving(), "notifications_arriving", 1),

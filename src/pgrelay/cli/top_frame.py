@@ -105,6 +105,7 @@ def _trouble(health: Row, out: Output) -> list[str]:
             (health["failed_last_day"], f"{count(health['failed_last_day'], 'dead letter')} within a day"),
             (health["capture_errors_open"], count(health["capture_errors_open"], "capture error")),
             (health["deadlines_overdue"], f"{count(health['deadlines_overdue'], 'deadline')} overdue"),
+            (health["circuits_open"], f"{count(health['circuits_open'], 'circuit')} open"),
             (health["webhooks_paused"], f"{count(health['webhooks_paused'], 'webhook')} paused"),
         )
         if number

@@ -51,6 +51,16 @@ class DeliverySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitSettings:
+    #: In the order of CircuitLimits.
+    open_after: int = _default("circuit.open_after")
+    first_wait: float = _default("circuit.first_wait")
+    longest_wait: float = _default("circuit.longest_wait")
+    disable_after: float = _default("circuit.disable_after")
+    disable_deliveries: int = _default("circuit.disable_deliveries")
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkSettings:
     allow_http: bool = _default("network.allow_http")
     #: Networks as ipaddress.ip_network() reads and writes them.
@@ -88,6 +98,7 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     daemon: DaemonSettings = field(default_factory=DaemonSettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    circuit: CircuitSettings = field(default_factory=CircuitSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     log: LogSettings = field(default_factory=LogSettings)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from pgrelay.circuit import CircuitLimits, Report, WebhookState
 from pgrelay.db import health
 from pgrelay.db.arrays import numbers, texts
 from pgrelay.db.connect import Link
@@ -108,7 +109,7 @@ class Store:
                 expansion.backlog[row[2]] = row[5]
             elif row[5] == -1:
                 expansion.refused = True
-            else:
+            elif row[5] is None:
                 expansion.more = True
         return expansion
 
@@ -125,9 +126,9 @@ class Store:
         arrived = asyncio.get_running_loop().time()
         return [Claim._make((*row, arrived)) for row in rows]
 
-    async def pending_webhooks(self, after: int = 0, limit: int = 500) -> list[Pending]:
-        """Webhooks with pending deliveries, by id after `after`."""
-        rows = await self._rows("select * from pgrelay.pending_webhooks(%s, %s)", after, limit)
+    async def pending_webhooks(self, daemon_id: int, after: int = 0, limit: int = 500) -> list[Pending]:
+        """Webhooks with pending deliveries that this daemon may send, by id after `after`."""
+        rows = await self._rows("select * from pgrelay.pending_webhooks(%s, %s, %s)", after, limit, daemon_id)
         return [Pending(*row) for row in rows]
 
     async def record(
@@ -195,7 +196,7 @@ class Store:
         """The webhooks as they are now; ids that are gone are left out."""
         rows = await self._rows(
             "select id, version, company_id, name, url, secret_key, previous_secret_key, previous_secret_expires_at,"
-            " headers, timeout_seconds, max_retry_attempts, retry_schedule"
+            " headers, timeout_seconds, max_retry_attempts, retry_schedule, max_concurrency, rate_limit_per_second"
             " from pgrelay.webhook_configurations where id = any (%s::bigint[])",
             numbers(ids),
         )
@@ -205,9 +206,29 @@ class Store:
                 previous_secret_key=row[6], previous_secret_expires_at=row[7], headers=row[8] or {},
                 timeout_seconds=float(row[9]), max_retry_attempts=row[10],
                 retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
+                max_concurrency=row[12], rate_limit=row[13],
             )
             for row in rows
         ]  # fmt: skip
+
+    async def note_results(self, reports: Sequence[Report], limits: CircuitLimits) -> list[WebhookState]:
+        """Say what became of the latest attempts, a report each webhook; which are held back, or changed."""
+        rows = await self._rows(
+            "select * from pgrelay.note_results(%s::bigint[], %s::boolean[], %s::integer[], %s::integer[],"
+            " %s::double precision[], %s::boolean[], %s, %s, %s, %s, %s)",
+            numbers([report.webhook_id for report in reports]),
+            numbers([report.succeeded for report in reports]),
+            numbers([report.failures for report in reports]),
+            numbers([report.given_up for report in reports]),
+            numbers([report.hold for report in reports]),
+            numbers([report.gone for report in reports]),
+            *limits,
+        )
+        return [WebhookState._make(row) for row in rows]
+
+    async def failing_webhooks(self) -> frozenset[int]:
+        """Webhooks whose last attempt failed, as all daemons know it."""
+        return frozenset(row[0] for row in await self._rows("select webhook_id from pgrelay.webhook_health"))
 
     # Upkeep ------------------------------------------------------------------------------------------------------
 
@@ -233,6 +254,11 @@ class Store:
         """Make the events of deadlines that passed."""
         rows = await self._rows("select * from pgrelay.fire_deadlines(%s)", limit)
         return Deadlines(*rows[0])
+
+    async def expire_deliveries(self) -> int:
+        """End pending deliveries whose event is too old to be sent; how many."""
+        rows = await self._rows("select pgrelay.expire_deliveries()")
+        return int(rows[0][0])
 
     async def cancel_orphans(self) -> int:
         """Cancel what is pending for webhooks that are gone or inactive; how many."""

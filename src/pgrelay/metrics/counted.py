@@ -17,6 +17,7 @@ from pgrelay.metrics.declared import Declared
 from pgrelay.metrics.figures import Figures
 from pgrelay.observation import (
     AttemptFailed,
+    CircuitOpened,
     Claimed,
     ConfigRejected,
     ConfigReloaded,
@@ -24,6 +25,7 @@ from pgrelay.observation import (
     DatabaseLost,
     DeadlinesFired,
     Delivered,
+    DeliveriesExpired,
     DeliveryFailed,
     Expanded,
     LeaseLost,
@@ -32,6 +34,7 @@ from pgrelay.observation import (
     NotificationsMissing,
     Observation,
     UpkeepFailed,
+    WebhookDisabled,
 )
 
 #: Webhooks beyond the limit share this id.
@@ -81,6 +84,9 @@ class Metrics:
             LeasesLapsed: self._leases_lapsed,
             DaemonDeclaredDead: lambda seen: declared.declared_dead.inc(),
             DatabaseLost: lambda seen: declared.database_losses.labels(seen.connection).inc(),
+            CircuitOpened: lambda seen: declared.circuits_opened.inc(),
+            WebhookDisabled: lambda seen: declared.webhooks_disabled.inc(),
+            DeliveriesExpired: lambda seen: declared.expired.inc(seen.expired),
             DeadlinesFired: lambda seen: declared.deadlines_fired.inc(seen.fired),
             UpkeepFailed: lambda seen: declared.upkeep_failures.labels(seen.chore).inc(),
             NotificationsArriving: lambda seen: declared.notifications_arriving.set(1),

@@ -46,6 +46,16 @@ class Declared:
         self.dead_letters = self._counter(
             "dead_letters_total", "Deliveries that used up their attempts, lapsed ones included"
         )
+        self.expired = self._counter(
+            "expired_deliveries_total",
+            "Deliveries that ended undelivered, because their event outlived its valid_for",
+        )
+        self.circuits_opened = self._counter(
+            "circuits_opened_total", "How often a webhook failed so often that it is only probed"
+        )
+        self.webhooks_disabled = self._counter(
+            "webhooks_disabled_total", "Webhooks made inactive, because their receiver is gone"
+        )
         self.waited = self._histogram(
             "first_request_wait_seconds",
             "From the capture of an event to the start of its first request; replays count with their age",

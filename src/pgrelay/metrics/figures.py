@@ -31,12 +31,12 @@ FIGURES = (
     Figure(
         "pgrelay_queue_oldest_untried_seconds",
         "oldest_untried_seconds",
-        "Since when the oldest delivery waits for its first attempt; paused webhooks left out",
+        "Since when the oldest delivery waits for its first attempt; paused and held webhooks left out",
     ),
     Figure(
         "pgrelay_queue_overdue_seconds",
         "oldest_due_seconds",
-        "How long the delivery that is overdue most is due, first attempts and retries; paused webhooks left out",
+        "How long the delivery that is overdue most is due, first attempts and retries; paused and held webhooks left out",
     ),
     Figure("pgrelay_failed_last_day", "failed_last_day", "Deliveries that became dead letters within a day"),
     Figure(
@@ -51,6 +51,9 @@ FIGURES = (
         "How long ago the first of these deadlines passed",
     ),
     Figure("pgrelay_webhooks_paused", "webhooks_paused", "Active webhooks that are paused"),
+    Figure(
+        "pgrelay_circuits_open", "circuits_open", "Webhooks that failed so often that they are only probed"
+    ),
     Figure(
         "pgrelay_notification_queue_usage_ratio",
         "notification_queue_usage",

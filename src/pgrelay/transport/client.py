@@ -16,11 +16,12 @@ Proxies named in the environment are ignored: behind a proxy, nobody would vet w
 import asyncio
 import io
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import cast
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
@@ -96,10 +97,11 @@ class Transport:
         for session in (*self._retired, *([self._session] if self._session else [])):
             await session.close()
 
-    async def send(self, request: Request) -> Response | Failure:
+    async def send(self, request: Request, on_sent: Callable[[], None] | None = None) -> Response | Failure:
         """The receiver's answer, or why there is none. Nothing that a receiver does raises.
 
-        The time limit covers all of it: name, connection, TLS, head and body of the answer.
+        The time limit covers all of it: name, connection, TLS, head and body of the answer. `on_sent` is called when
+        the request has been handed to a connection that stands: the moment at which it left.
         """
         session = self._session
         if session is None:
@@ -113,7 +115,7 @@ class Transport:
         try:
             answer = await session.post(
                 target,
-                data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
+                data=_payload(body, on_sent),
                 headers=request.headers,
                 timeout=self._timeouts.get(seconds) or self._prepare(seconds),
                 allow_redirects=False,
@@ -169,6 +171,24 @@ class Transport:
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
+
+
+def _payload(body: bytes, on_sent: Callable[[], None] | None) -> bytes | io.BytesIO | aiohttp.BytesPayload:
+    if on_sent is not None:
+        return _Announced(body, on_sent)
+    return body if len(body) < _LARGE_BODY else io.BytesIO(body)
+
+
+class _Announced(aiohttp.BytesPayload):
+    """A body that says when it has been written."""
+
+    def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._on_sent = on_sent
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await super().write_with_length(writer, content_length)
+        self._on_sent()
 
 
 class _Response(aiohttp.ClientResponse):

@@ -140,7 +140,37 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
         ),
         "oldest_deadline_at": value(db, "select min(fire_at) from pgrelay.deadlines"),
         "webhooks_paused": 1,
+        "circuits_open": 0,
     }
+
+
+def test_what_is_held_back_on_purpose_is_not_overdue(db: psycopg.Connection) -> None:
+    held, served = add_webhook(db), add_webhook(db)
+    daemon = sign_on(db)
+    add_events(db, 1)
+    pend(db, daemon)
+    overdue = (
+        "select array[oldest_untried_at, oldest_due_at] = (select array[min(created_at), min(next_attempt_at)]"
+        " from pgrelay.delivery_queue where webhook_id = %s) from pgrelay.health"
+    )
+    db.execute(
+        "update pgrelay.delivery_queue set created_at = now() - interval '1 day' where webhook_id = %s",
+        (held,),
+    )
+    db.execute("update pgrelay.delivery_queue set next_attempt_at = created_at")
+    assert value(db, overdue, held)
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries, held_until, probe_wait)"
+        " values (%s, 9, 0, now() + interval '1 hour', 60)",
+        (held,),
+    )
+    assert value(db, overdue, served)
+    assert value(db, "select circuits_open from pgrelay.health") == 1
+    db.execute("update pgrelay.delivery_queue set next_attempt_at = 'infinity'")
+    row = db.execute(
+        "select oldest_untried_at, oldest_due_at, deliveries_pending from pgrelay.health"
+    ).fetchone()
+    assert row == (None, None, 2)
 
 
 def test_events_waiting_are_counted_exactly_also_between_pages(
