@@ -124,9 +124,9 @@ def metrics() -> str:
     }
     rows = [
         (
-            code(family.name + ("_total" if family.type == "counter" else "")),
+            code(family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")),
             family.type,
-            ", ".join(map(code, labels.get(family.name, getattr(family, "_labelnames", ())))),
+            ", ".join(map(code, labels.get(family.name) or getattr(family, "_labelnames", ()))),
             f"{family.documentation}.",
         )
         for family in made.registry.collect()

@@ -25,10 +25,11 @@ def daemon(name: str = "relay-1", alive: bool = True) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def webhook(number: int, attempts: int = 10, failed: int = 0) -> dict[str, Any]:
+def webhook(number: int, attempts: int = 10, failed: int = 0, **changed: Any) -> dict[str, Any]:
     return {
         "webhook_id": number, "name": f"hook {number}", "company_id": "1", "attempts": attempts,
         "attempts_failed": failed, "mean_ms": 12.0, "paused": False, "pending_deliveries": 0, "oldest_pending_at": None,
+        "is_active": True, "held_until": None, "circuit_open": False, **changed,
     }  # fmt: skip
 
 
@@ -80,6 +81,27 @@ def test_the_worst_webhooks_are_those_with_most_failures_and_none_that_has_none(
     worst = lines[lines.index("Worst webhooks") + 2 :]
     assert [line.split()[0] for line in worst] == ["3", "2"]
     assert "100 %" in worst[0] and "10 %" in worst[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [
+        ({}, "mean"),
+        ({"paused": True}, "paused"),
+        ({"is_active": False, "paused": True}, "inactive"),
+        ({"name": None, "is_active": False}, "(deleted)"),
+        ({"held_until": NOW + timedelta(minutes=5)}, "held, goes on in 5 min"),
+        ({"held_until": NOW - timedelta(minutes=5)}, "mean"),
+        (
+            {"held_until": NOW + timedelta(minutes=5), "circuit_open": True},
+            "open circuit, probed in 5 min",
+        ),
+    ],
+)
+def test_a_webhook_that_is_not_served_as_usual_says_why(changed: dict[str, Any], state: str):
+    assert state in "\n".join(frame(webhooks=[webhook(1, **changed)]))
+    if state == "mean":
+        assert frame(webhooks=[webhook(1, **changed)])[-1].endswith("0")
 
 
 @pytest.mark.parametrize("rows", range(1, 60))

@@ -125,8 +125,25 @@ def _webhook_columns(seconds: float, now: datetime) -> list[Column]:
         Column(
             "oldest_pending_at", "oldest", lambda row: relative(row["oldest_pending_at"], now, ""), right=True
         ),
-        Column("paused", "", lambda row: "paused" if row["paused"] else ""),
+        Column(
+            "state", show=lambda row: _state(row, now), style=lambda row: "yellow" if _state(row, now) else ""
+        ),
     ]
+
+
+def _state(row: Row, now: datetime) -> str:
+    """Why a webhook gets less than it might; nothing for one that is served as usual."""
+    if row["name"] is None:
+        return ""
+    if not row["is_active"]:
+        return "inactive"
+    if row["paused"]:
+        return "paused"
+    if row["circuit_open"]:
+        return f"open circuit, probed {relative(row['held_until'], now)}"
+    if row["held_until"] is not None and row["held_until"] > now:
+        return f"held, goes on {relative(row['held_until'], now)}"
+    return ""
 
 
 def _failing(row: Row) -> str:

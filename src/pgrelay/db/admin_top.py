@@ -61,7 +61,8 @@ async def _webhooks(admin: Admin, limit: int) -> list[Row]:
     return await admin.rows(
         "select m.webhook_id, w.name, w.company_id, m.attempts, m.attempts_failed, m.succeeded, m.failed, m.mean_ms,"
         " coalesce(w.paused, false) as paused, coalesce(w.is_active, false) as is_active,"
-        " q.pending_deliveries, q.oldest_pending_at from ("
+        " q.pending_deliveries, q.oldest_pending_at, h.held_until, h.failing_since,"
+        " h.probe_wait is not null as circuit_open from ("
         "   select x.*, row_number() over (order by attempts desc, webhook_id) as busiest,"
         "   row_number() over (order by attempts_failed desc, webhook_id) as worst from ("
         "     select webhook_id, sum(attempts)::bigint as attempts, sum(attempts_failed)::bigint as attempts_failed,"
@@ -69,6 +70,7 @@ async def _webhooks(admin: Admin, limit: int) -> list[Row]:
         "     (sum(duration_ms_sum) / nullif(sum(attempts), 0))::float8 as mean_ms from pgrelay.metrics"
         "     where minute >= date_trunc('minute', clock_timestamp()) - interval '1 minute' group by webhook_id) as x"
         " ) as m left join pgrelay.webhook_configurations w on w.id = m.webhook_id"
+        " left join pgrelay.webhook_health h on h.webhook_id = m.webhook_id"
         " cross join lateral (select count(*) as pending_deliveries, min(created_at) as oldest_pending_at"
         "   from pgrelay.delivery_queue q where q.webhook_id = m.webhook_id and q.status = 'pending') as q"
         " where m.busiest <= %(limit)s or m.worst <= %(limit)s order by m.attempts desc, m.webhook_id",

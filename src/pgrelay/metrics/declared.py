@@ -15,7 +15,9 @@ class Declared:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self.daemon = Info("pgrelay_daemon", "The name and version of this daemon", registry=registry)
+        self.daemon = Info(
+            "pgrelay_daemon", "1, with the name and the version of this daemon as labels", registry=registry
+        )
         self._declare_deliveries()
         self._declare_leases()
         self._declare_surroundings()
@@ -96,7 +98,7 @@ class Declared:
     def _declare_surroundings(self) -> None:
         self.round_trips = Summary(
             "pgrelay_database_round_trip_seconds",
-            "Statements that the database answered",
+            "Statements that the database answered, and how long it took, by the SQL function they call",
             ("verb",),
             registry=self._registry,
         )

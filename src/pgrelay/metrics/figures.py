@@ -24,19 +24,19 @@ FIGURES = (
     Figure(
         "pgrelay_queue_oldest_event_seconds",
         "oldest_event_seconds",
-        "Since when the oldest of these events waits; 0 if none does",
+        "How long the oldest of these events has waited; 0 if there is none",
     ),
     Figure("pgrelay_queue_pending", "deliveries_pending", "Deliveries that wait, retries included"),
     Figure("pgrelay_queue_in_flight", "deliveries_in_flight", "Deliveries that daemons have leased"),
     Figure(
         "pgrelay_queue_oldest_untried_seconds",
         "oldest_untried_seconds",
-        "Since when the oldest delivery waits for its first attempt; paused and held webhooks left out",
+        "How long the oldest delivery has waited for its first attempt; paused and held webhooks left out",
     ),
     Figure(
         "pgrelay_queue_overdue_seconds",
         "oldest_due_seconds",
-        "How long the delivery that is overdue most is due, first attempts and retries; paused and held webhooks left out",
+        "How late the most overdue delivery is, first attempts and retries alike; paused and held webhooks left out",
     ),
     Figure("pgrelay_failed_last_day", "failed_last_day", "Deliveries that became dead letters within a day"),
     Figure(
@@ -82,7 +82,7 @@ class Figures(Collector):
             yield family
         late = GaugeMetricFamily(
             "pgrelay_webhook_overdue_seconds",
-            "How long the oldest due delivery of a webhook is due; only of those late by a second, the latest first",
+            "How late the most overdue delivery of a webhook is; only of webhooks that are late by a second or more",
             labels=["webhook_id"],
         )
         for webhook_id, seconds in self._overdue.items():
