@@ -114,7 +114,7 @@ begin
         select ev.*, w.id as webhook, w.version, w.paused,
                case when v_ordered and w.ordering = 'resource' then pgrelay.order_key(ev.source, ev.resource_id) end as order_key,
                not w.paused and ev.valid_until is null and h.webhook_id is null
-               and (w.max_concurrency is null and w.rate_limit_per_second is null or o.daemon_id = p_daemon_id) as simple,
+               and (w.max_concurrency is null and w.rate_limit_per_second is null or o.daemon_id is not distinct from p_daemon_id) as simple,
                o.daemon_id <> p_daemon_id as elsewhere,
                row_number() over (partition by w.id order by ev.id) as place
         from ev cross join lateral (

@@ -10,7 +10,7 @@ declare
     v_lost bigint[];
 begin
     insert into pgrelay.webhook_owners as o (webhook_id, daemon_id)
-    select w from unnest(p_webhook_ids) as w
+    select w, p_daemon_id from unnest(p_webhook_ids) as w
     where not exists (select from pgrelay.webhook_owners mine where mine.webhook_id = w and mine.daemon_id = p_daemon_id)
     order by w
     on conflict (webhook_id) do update set daemon_id = excluded.daemon_id, since = clock_timestamp()

@@ -503,4 +503,5 @@ def _policy(settings: Settings) -> Policy:
             jitter=settings.delivery.retry_jitter,
             max_wait=settings.delivery.max_retry_wait,
         ),
+        circuit=_circuit(settings),
     )

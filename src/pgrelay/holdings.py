@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from pgrelay.attempt import RetryPolicy, Send, attempt
-from pgrelay.delivery import Claim, Outcome, Webhook
+from pgrelay.circuit import CircuitLimits
+from pgrelay.delivery import Claim, Outcome, Verdict, Webhook
 from pgrelay.errors import DatabaseUnavailable
 from pgrelay.lanes import Lane, Lanes
 from pgrelay.observation import DatabaseLost, Observation
@@ -40,6 +41,7 @@ class Policy(NamedTuple):
     batch_size: int
     user_agent: str
     retry: RetryPolicy
+    circuit: CircuitLimits
 
 
 class Holdings:
@@ -152,6 +154,8 @@ class Holdings:
         ]
         if changed:
             await self._learn(changed)
+            for lane in waiting:
+                self._slots.offer(lane)
 
     async def _learn(self, webhook_ids: Iterable[int]) -> frozenset[int]:
         """Read webhooks that are new or changed; the ids of those that are gone come back."""
@@ -176,8 +180,9 @@ class Holdings:
         if claim.expires_in is not None and self._is_too_old(claim):
             self._mine.discard((claim.delivery_id, claim.lease_no))
             await self._give_back([claim])  # pending again, it expires
-        elif rated is None:
-            self._record(identity, await attempt(claim, webhook, builder, self._policy.retry, self._send))
+            return
+        if rated is None:
+            outcome = await attempt(claim, webhook, builder, self._policy.retry, self._send)
         else:
             clock = asyncio.get_running_loop().time
 
@@ -187,7 +192,21 @@ class Holdings:
             outcome = await attempt(claim, webhook, builder, self._policy.retry, self._send, sent)
             if rated.sent_at is None:
                 sent()
-            self._record(identity, outcome)
+        if outcome.verdict is Verdict.SUCCEEDED:
+            lane.failures = 0
+        else:
+            self._pause(lane, outcome)
+        self._record(identity, outcome)
+
+    def _pause(self, lane: Lane, outcome: Outcome) -> None:
+        """Begin nothing more before the database, which all daemons ask, can say for how long."""
+        lane.failures += 1
+        circuit = self._policy.circuit
+        seconds = outcome.hold or 0.0
+        if 0 < circuit.open_after <= lane.failures:
+            seconds = max(seconds, circuit.first_wait)
+        if seconds:
+            self._lanes.hold(lane.webhook_id, asyncio.get_running_loop().time() + seconds)
 
     def _is_too_old(self, claim: Claim) -> bool:
         moment = self._too_old.pop((claim.delivery_id, claim.lease_no))

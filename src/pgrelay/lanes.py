@@ -41,6 +41,8 @@ class Lane:
     rate: RateLimit | None = None
     #: It is looked at again when its rate limit allows the next request.
     rate_alarm: bool = False
+    #: Attempts that failed here since the last success.
+    failures: int = 0
     #: Nothing is started before this moment: the receiver asked for it, or its circuit is open. 0.0: no such thing.
     held_until: float = 0.0
 
@@ -129,7 +131,7 @@ class Lanes:
         """Nothing holds it back any more."""
         lane = self.find(webhook_id)
         if lane is not None and lane.held_until:
-            lane.held_until = now
+            lane.failures, lane.held_until = 0, now
             self.due_at(webhook_id, now)
 
     # What may be claimed -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from docs.blocks import DOCUMENTS, ROOT
+from docs.receivers import LANGUAGES as RECEIVERS
+from docs.receivers import verification
 from pgrelay import errors, logs, observation
 from pgrelay.cli import main as command_line
 from pgrelay.cli.arguments import build_parser
@@ -252,6 +255,7 @@ PROGRAM: Mapping[str, Callable[[], str]] = {
     "metrics": metrics,
     "alerts": alerts,
     "commands": commands,
+    **{f"verification in {name}": partial(verification, name) for name in RECEIVERS},
 }
 DATABASE: Mapping[str, Callable[[psycopg.Connection], str]] = {
     "tables": lambda db: relations(db, ["r", "p"]),

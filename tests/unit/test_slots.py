@@ -5,7 +5,6 @@ import random
 
 import pytest
 
-from pgrelay.delivery import Claim
 from pgrelay.lanes import A_FEW, Lane, Lanes
 from pgrelay.slots import Slots, Start
 from support.factories import claim

@@ -10,9 +10,13 @@ from pgrelay.db.admin import Admin, Row
 #: What a daemon calls, and the tables that it writes: these functions run with its own rights.
 DAEMON_VERBS = (
     "cancel_orphans copy_problem claim expand expire_deliveries finish_pending fire_deadlines fold_metrics give_back"
-    " give_back_unknown heartbeat note_results pending_webhooks prune record_outcomes release_lapsed rotate sign_off sign_on"
+    " give_back_unknown heartbeat note_results pending_webhooks prune record_outcomes release_lapsed rotate sign_off"
+    " sign_on"
 )
-_DAEMON_WRITES = "webhook_health webhook_owners daemons delivery_attempts delivery_history delivery_queue feed_windows metric_deltas"
+_DAEMON_WRITES = (
+    "daemons delivery_attempts delivery_history delivery_queue feed_windows metric_deltas webhook_health"
+    " webhook_owners"
+)
 
 #: Sequences that an insert draws from, and where their numbers are.
 _SEQUENCES = """
