@@ -33,11 +33,13 @@ select (select count(*) from pgrelay.daemons where ended_at is null and lease_un
        (select count(*) from pgrelay.capture_errors where recaptured_at is null) as capture_errors_open,
        (select count(*) from pgrelay.deadlines where fire_at < clock_timestamp()) as deadlines_overdue,
        pg_notification_queue_usage() as notification_queue_usage,
+       (select count(*) from pgrelay.webhook_health where probe_wait is not null) as circuits_open,
+       (select count(*) from pgrelay.webhook_health where probe_wait is null and held_until > clock_timestamp()) as webhooks_held,
+       (select count(*) from pgrelay.webhook_configurations where disabled_at > clock_timestamp() - interval '7 days') as disabled_last_week,
        e.oldest_at as oldest_event_at,
        q.oldest_due_at,
        (select min(fire_at) from pgrelay.deadlines where fire_at < clock_timestamp()) as oldest_deadline_at,
-       (select count(*) from pgrelay.webhook_configurations where is_active and paused) as webhooks_paused,
-       (select count(*) from pgrelay.webhook_health where probe_wait is not null) as circuits_open
+       (select count(*) from pgrelay.webhook_configurations where is_active and paused) as webhooks_paused
 from pgrelay.unexpanded_events() as e cross join (
     select count(*) filter (where status = 'pending') as pending, count(*) filter (where status = 'in_flight') as in_flight,
            min(created_at) filter (where next_attempt_at < 'infinity' and attempts = 0 and served) as oldest_untried_at,
@@ -52,5 +54,7 @@ comment on column pgrelay.health.failed_last_day is 'Deliveries that used up the
 comment on column pgrelay.health.notification_queue_usage is 'How full the notification queue of the server is, 0 to 1; a listener that does not read fills it.';
 comment on column pgrelay.health.oldest_event_at is 'When the oldest event that is not yet turned into deliveries was captured.';
 comment on column pgrelay.health.oldest_due_at is 'Since when the delivery is due that is overdue most, first attempts and retries alike; left out: webhooks that are paused or held.';
-comment on column pgrelay.health.circuits_open is 'Webhooks that failed so often that they are only probed; see webhook_health.';
+comment on column pgrelay.health.circuits_open is 'Webhooks whose attempts all failed, and that are only probed.';
+comment on column pgrelay.health.webhooks_held is 'Webhooks whose receiver asked to be left alone for a while (Retry-After).';
+comment on column pgrelay.health.disabled_last_week is 'Webhooks that pgrelay made inactive within seven days, and that still are.';
 comment on column pgrelay.health.oldest_deadline_at is 'The deadline that passed first and has not fired.';

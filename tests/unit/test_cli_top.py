@@ -14,7 +14,7 @@ NOW = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 QUIET = {
     "events_waiting": 0, "deliveries_pending": 0, "deliveries_in_flight": 0, "oldest_due_at": None,
     "oldest_untried_at": None, "failed_last_day": 0, "capture_errors_open": 0, "deadlines_overdue": 0,
-    "webhooks_paused": 0, "circuits_open": 0,
+    "webhooks_paused": 0, "circuits_open": 0, "webhooks_held": 0, "disabled_last_week": 0,
 }  # fmt: skip
 NOTHING = {"seconds": 90.0, "attempts": 0, "attempts_failed": 0, "succeeded": 0, "failed": 0, "mean_ms": None}
 

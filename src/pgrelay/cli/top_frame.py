@@ -106,6 +106,11 @@ def _trouble(health: Row, out: Output) -> list[str]:
             (health["capture_errors_open"], count(health["capture_errors_open"], "capture error")),
             (health["deadlines_overdue"], f"{count(health['deadlines_overdue'], 'deadline')} overdue"),
             (health["circuits_open"], f"{count(health['circuits_open'], 'circuit')} open"),
+            (health["webhooks_held"], f"{count(health['webhooks_held'], 'webhook')} held"),
+            (
+                health["disabled_last_week"],
+                f"{count(health['disabled_last_week'], 'webhook')} disabled within a week",
+            ),
             (health["webhooks_paused"], f"{count(health['webhooks_paused'], 'webhook')} paused"),
         )
         if number

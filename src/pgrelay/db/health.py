@@ -19,6 +19,8 @@ class Health(NamedTuple):
     oldest_deadline_seconds: float
     webhooks_paused: float
     circuits_open: float
+    webhooks_held: float
+    disabled_last_week: float
     #: 0 to 1.
     notification_queue_usage: float
 
@@ -32,6 +34,7 @@ select daemons_alive::float8, events_waiting::float8,
        coalesce(extract(epoch from clock_timestamp() - oldest_due_at), 0)::float8,
        failed_last_day::float8, capture_errors_open::float8, deadlines_overdue::float8,
        coalesce(extract(epoch from clock_timestamp() - oldest_deadline_at), 0)::float8,
-       webhooks_paused::float8, circuits_open::float8, notification_queue_usage::float8
+       webhooks_paused::float8, circuits_open::float8, webhooks_held::float8,
+       disabled_last_week::float8, notification_queue_usage::float8
 from pgrelay.health
 """

@@ -55,6 +55,14 @@ FIGURES = (
         "pgrelay_circuits_open", "circuits_open", "Webhooks that failed so often that they are only probed"
     ),
     Figure(
+        "pgrelay_webhooks_held", "webhooks_held", "Webhooks whose receiver asked to be left alone for a while"
+    ),
+    Figure(
+        "pgrelay_webhooks_disabled_last_week",
+        "disabled_last_week",
+        "Webhooks that pgrelay made inactive within seven days, and that still are",
+    ),
+    Figure(
         "pgrelay_notification_queue_usage_ratio",
         "notification_queue_usage",
         "How full the server's notification queue is, 0 to 1",

@@ -141,6 +141,8 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
         "oldest_deadline_at": value(db, "select min(fire_at) from pgrelay.deadlines"),
         "webhooks_paused": 1,
         "circuits_open": 0,
+        "webhooks_held": 0,
+        "disabled_last_week": 0,
     }
 
 
