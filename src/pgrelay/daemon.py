@@ -16,9 +16,16 @@ from pgrelay.api.app import make_app
 from pgrelay.api.server import serving
 from pgrelay.attempt import RetryPolicy
 from pgrelay.circuit import CircuitLimits
-from pgrelay.config.settings import Settings, changed_keys, reloaded
+from pgrelay.config.settings import NetworkSettings, Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
-from pgrelay.db.guard import StandbyRefused, one, refuse_copy, refuse_standby, refuse_unknown_schema
+from pgrelay.db.guard import (
+    StandbyRefused,
+    one,
+    refuse_copy,
+    refuse_sealed,
+    refuse_standby,
+    refuse_unknown_schema,
+)
 from pgrelay.db.listener import Listener
 from pgrelay.db.store import Store
 from pgrelay.deliverer import Deliverer
@@ -46,8 +53,9 @@ from pgrelay.observation import (
 )
 from pgrelay.pacing import Pace
 from pgrelay.recorder import Recorder
+from pgrelay.sealing import Keyring
 from pgrelay.systemd import Notifier
-from pgrelay.transport import Transport
+from pgrelay.transport import Proxy, Tls, Transport, load_tls
 from pgrelay.upkeep import (
     Chore,
     ExpireDeliveries,
@@ -57,6 +65,7 @@ from pgrelay.upkeep import (
     ReadFigures,
     ReleaseLapsed,
     Retain,
+    SealSecrets,
     WatchCapture,
     run_forever,
 )
@@ -106,6 +115,8 @@ class Daemon:
         self._heartbeat: Heartbeat | None = None
         #: Why nothing can be delivered yet.
         self._waiting_for = "starting"
+        self._tls = _tls(settings.network)
+        self._keys = Keyring(settings.secrets.key)
         self._fatal: PgrelayError | None = None
 
     def stop(self, reason: str = "asked to") -> None:
@@ -118,17 +129,25 @@ class Daemon:
         self._notifier.reloading()
         try:
             read = self._read_settings()
+            tls = _tls(read.network)
         except ConfigError as error:
             self._observe(ConfigRejected(str(error)))
         else:
             changed = changed_keys(self._settings, read)
             self._settings = reloaded(self._settings, read)
+            # the files may hold something else under the same names: a renewed certificate
+            self._tls = self._tls if tls == self._tls else tls
             set_level(self._settings.log.level)
             if self._deliverer is not None and self._transport is not None:
                 self._deliverer.adopt(_policy(self._settings))
                 if self._watchman is not None:
                     self._watchman.limits = _circuit(self._settings)
-                self._transport.adopt(_addresses(self._settings), self._settings.delivery.max_response_bytes)
+                self._transport.adopt(
+                    _addresses(self._settings),
+                    self._settings.delivery.max_response_bytes,
+                    tls=self._tls.context,
+                    proxy=Proxy.of(self._settings.network.proxy),
+                )
             self._observe(
                 ConfigReloaded(
                     tuple(key.name for key in changed if key.reloadable),
@@ -160,11 +179,17 @@ class Daemon:
             Store(
                 await stack.enter_async_context(self._link(purpose)),
                 self._encoding,
-                None if metrics is None else metrics.round_trip,
+                self._keys,
+                on_round_trip=None if metrics is None else metrics.round_trip,
             )
             for purpose in ("claim", "record", "upkeep", "heartbeat", "metrics")
         ]
-        transport = self._transport = Transport(_addresses(settings), settings.delivery.max_response_bytes)
+        transport = self._transport = Transport(
+            _addresses(settings),
+            settings.delivery.max_response_bytes,
+            tls=self._tls.context,
+            proxy=Proxy.of(settings.network.proxy),
+        )
         await transport.start()
         stack.push_async_callback(transport.close)
 
@@ -247,6 +272,9 @@ class Daemon:
             Retain(chores.rotate, chores.prune, retention=self._retention),
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
+        if self._keys:
+            verbs = chores.seal_with, chores.webhooks_to_seal, chores.seal_webhook
+            background.append(SealSecrets(*verbs, keys=self._keys, observe=self._observe))
         if metrics is not None:
             limit = settings.http.metrics_webhooks
             background.append(
@@ -376,6 +404,7 @@ class Daemon:
         await refuse_standby(connection)
         await refuse_unknown_schema(connection)
         await refuse_copy(connection, self._settings.environment)
+        await refuse_sealed(connection, self._keys.ids)
 
     @contextlib.asynccontextmanager
     async def _link(self, purpose: str) -> AsyncIterator[Link]:
@@ -490,6 +519,10 @@ def _circuit(settings: Settings) -> CircuitLimits:
         circuit.disable_after,
         circuit.disable_deliveries,
     )
+
+
+def _tls(network: NetworkSettings) -> Tls:
+    return load_tls(network.ca_file, network.client_certificate, network.client_key)
 
 
 def _policy(settings: Settings) -> Policy:

@@ -24,8 +24,9 @@ FLOORS = [
     {"config"},
     {"attempt", "slots"},
     {"lanes"},  # holds what is claimed, and how to build its requests
-    {"request"},  # signs
+    {"request", "sealing"},  # sign, and make secrets
     {"circuit", "ratelimit", "signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
+    {"masking"},  # what all others may show
     {"sources", "delivery", "observation", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -41,6 +42,7 @@ LIBRARIES = {
     "yaml": {"config/load"},
     "structlog": {"logs"},
     "prometheus_client": {"metrics"},
+    "cryptography": {"sealing"},
     "uvloop": {"cli", "daemon"},
 }
 
