@@ -180,7 +180,7 @@ class Daemon:
                 await stack.enter_async_context(self._link(purpose)),
                 self._encoding,
                 self._keys,
-                None if metrics is None else metrics.round_trip,
+                on_round_trip=None if metrics is None else metrics.round_trip,
             )
             for purpose in ("claim", "record", "upkeep", "heartbeat", "metrics")
         ]

@@ -78,6 +78,7 @@ class Store:
         link: Link,
         encoding: str = "UTF8",
         keys: Keyring | None = None,
+        *,
         on_round_trip: Callable[[str, float], None] | None = None,
     ) -> None:
         self._link = link
