@@ -34,7 +34,13 @@ select (select count(*) from pgrelay.daemons where ended_at is null and lease_un
        (select count(*) from pgrelay.delivery_history where status = 'failed' and finished_at > clock_timestamp() - interval '1 day') as failed_last_day,
        (select count(*) from pgrelay.capture_errors where recaptured_at is null) as capture_errors_open,
        (select count(*) from pgrelay.deadlines where fire_at < clock_timestamp()) as deadlines_overdue,
-       pg_notification_queue_usage() as notification_queue_usage;
+       pg_notification_queue_usage() as notification_queue_usage,
+       (select count(*) from pgrelay.webhook_health where probe_wait is not null) as circuits_open,
+       (select count(*) from pgrelay.webhook_health where probe_wait is null and held_until > clock_timestamp()) as webhooks_held,
+       (select count(*) from pgrelay.webhook_configurations where disabled_at > clock_timestamp() - interval '7 days') as disabled_last_week;
 comment on view pgrelay.health is 'One row: is anybody running, what waits, what went wrong.';
 comment on column pgrelay.health.events_waiting is 'Committed events not yet turned into deliveries.';
 comment on column pgrelay.health.oldest_untried_at is 'Since when the oldest delivery waits for its first attempt (paused webhooks left out).';
+comment on column pgrelay.health.circuits_open is 'Webhooks whose attempts all failed, and that are only probed.';
+comment on column pgrelay.health.webhooks_held is 'Webhooks whose receiver asked to be left alone for a while (Retry-After).';
+comment on column pgrelay.health.disabled_last_week is 'Webhooks that pgrelay made inactive within seven days, and that still are.';
