@@ -12,20 +12,34 @@ from pgrelay.errors import Refused
 #: What pgrelay_reader may see of a webhook; secrets and header values it may not.
 _OPEN = (
     "w.id, w.company_id, w.name, w.url, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
-    " w.max_retry_attempts, w.retry_schedule, w.description, w.created_by, w.previous_secret_expires_at, w.version,"
-    " w.created_at, w.updated_at"
+    " w.max_retry_attempts, w.retry_schedule, w.max_concurrency, w.rate_limit_per_second, w.ordering, w.description,"
+    " w.created_by, w.previous_secret_expires_at, w.disabled_at, w.disabled_reason, w.version, w.created_at,"
+    " w.updated_at"
+)
+#: What all daemons know of it: failures since the last success, and the daemon that serves it alone.
+HEALTH = (
+    "coalesce(h.failures_in_row, 0) as failures_in_row, h.failing_since, h.probe_wait is not null as circuit_open,"
+    " case when h.probe_wait is not null or h.held_until > clock_timestamp() then h.held_until end as held_until"
+)
+_OWNER = (
+    "(select d.name from pgrelay.webhook_owners o join pgrelay.daemons d on d.id = o.daemon_id"
+    " where o.webhook_id = w.id and d.ended_at is null and d.lease_until > clock_timestamp()) as owner_daemon"
 )
 _FIGURES = (
     "s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
     " s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
 )
-_FROM = "from pgrelay.webhook_configurations w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
+_FROM = (
+    "from pgrelay.webhook_configurations w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
+    " left join pgrelay.webhook_health h on h.webhook_id = w.id"
+)
 
 #: Columns that insert() and update() take.
 WRITABLE = frozenset(
     {
         *("company_id", "name", "url", "subscribed_events", "secret_key", "is_active", "timeout_seconds"),
-        *("max_retry_attempts", "retry_schedule", "headers", "description", "paused"),
+        *("max_retry_attempts", "retry_schedule", "headers", "description", "paused", "max_concurrency"),
+        *("rate_limit_per_second", "ordering"),
     }
 )
 
@@ -33,7 +47,7 @@ WRITABLE = frozenset(
 async def webhooks(admin: Admin, company: str | None = None) -> list[Row]:
     """All of them, or one tenant's, with their figures."""
     return await admin.rows(
-        f"select {_OPEN}, {_FIGURES} {_FROM}"
+        f"select {_OPEN}, {HEALTH}, {_OWNER}, {_FIGURES} {_FROM}"
         " where %(company)s::text is null or w.company_id = %(company)s order by w.id",
         company=company,
     )
@@ -46,7 +60,9 @@ async def webhook(admin: Admin, webhook_id: int) -> Row:
         " and has_column_privilege('pgrelay.webhook_configurations', 'headers', 'select')"
     )
     secrets = ", w.secret_key, w.headers" if may else ""
-    found = await admin.one(f"select {_OPEN}{secrets}, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
+    found = await admin.one(
+        f"select {_OPEN}{secrets}, {HEALTH}, {_OWNER}, {_FIGURES} {_FROM} where w.id = %s", webhook_id
+    )
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
     return found
@@ -93,6 +109,11 @@ async def update_headers(admin: Admin, webhook_id: int, changes: Mapping[str, st
         names=[name.lower() for name in changes],
         set=Jsonb({name: value for name, value in changes.items() if value}),
     )
+
+
+async def close_circuit(admin: Admin, webhook_id: int) -> bool:
+    """Forget its failures; whether there were any."""
+    return bool(await admin.value("select pgrelay.close_circuit(%s)", webhook_id))
 
 
 async def delete(admin: Admin, webhook_id: int) -> None:
