@@ -34,9 +34,7 @@ begin
         if exists (select from pgrelay.daemons r where r.id = d.leased_by and r.ended_at is null and r.lease_until > v_now) then return null; end if;
         return 'the daemon that was sending it is gone: another one takes it back';
     end if;
-    -- named one by one: pgrelay_reader may not read all
-    select c.is_active, c.paused, c.max_concurrency, c.rate_limit_per_second, c.disabled_at into w
-    from pgrelay.webhook_configurations c where c.id = d.webhook_id;
+    select v.is_active, v.paused, v.secrets, v.max_concurrency, v.rate_limit_per_second into w from pgrelay.webhooks v where v.id = d.webhook_id;
     if not found or not w.is_active then
         return case when found then 'its webhook is inactive' else 'its webhook is deleted' end || ': the daemon cancels it';
     end if;
@@ -44,6 +42,8 @@ begin
     v_blocking := pgrelay.blocking_delivery(d.id);
     if w.paused then
         v_why := 'its webhook is paused';
+    elsif w.secrets = 'awaited' then
+        v_why := 'its webhook has no secret yet, which a running daemon that has the key makes';
     elsif v_blocking is not null then
         v_why := format('delivery %s of the same resource goes first: %s', v_blocking,
             coalesce(pgrelay.why_waiting(v_blocking), 'it is being sent'));

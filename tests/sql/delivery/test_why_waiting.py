@@ -69,6 +69,13 @@ def test_its_webhook_may_be_the_reason(db: psycopg.Connection, daemon: int, chan
     assert words in (why(db) or "")
 
 
+def test_a_webhook_without_a_secret_is_named(db: psycopg.Connection, daemon: int) -> None:
+    webhook = waiting(db, daemon)
+    db.execute("alter table pgrelay.webhook_configurations disable trigger check_webhook")
+    db.execute("update pgrelay.webhook_configurations set secret_key = null where id = %s", (webhook,))
+    assert why(db) == "its webhook has no secret yet, which a running daemon that has the key makes"
+
+
 def test_the_daemon_that_serves_a_limited_webhook_is_named(db: psycopg.Connection, daemon: int) -> None:
     webhook = waiting(db, daemon, max_concurrency=1)
     db.execute("select pgrelay.owned_elsewhere(%s, array[%s]::bigint[])", (daemon, webhook))
