@@ -149,6 +149,9 @@ def test_a_delivery_that_waits_for_an_earlier_one_names_it(pgrelay, add, db):
     )
     assert "Its story: pgrelay deliveries show 1" in shown
     story = pgrelay("deliveries", "show", "2", "--json").data
+    rows = {row["id"]: row for row in pgrelay("deliveries", "list", "--json").data}
+    assert rows[2]["next_attempt_at"] is None
+    assert pgrelay("deliveries", "list").out.count("after an earlier one") == 1
     assert story["waits_because"].startswith("delivery 1 of the same resource goes first")
     assert [story["waits_for"][name] for name in ("id", "status", "attempts")] == [1, "pending", 1]
     assert pgrelay("deliveries", "show", "1", "--json").data["waits_for"] is None

@@ -58,7 +58,7 @@ def add_webhooks(commands: Commands) -> None:
     )
 
     setting = _one(verbs, "set", "webhooks:set_options", "change a webhook", epilog=_SETTABLE)
-    setting.add_argument("options", nargs="*", metavar="KEY=VALUE")
+    setting.add_argument("options", nargs="*", metavar="KEY=VALUE", help="see below")
     _limits(setting)
 
     _one(verbs, "enable", "webhooks:enable", "owe it new events again")

@@ -326,7 +326,8 @@ def _of_troubled(row: Row, now: datetime) -> Finding:
     if since is not None:
         level = Level.WARNING if (now - since).total_seconds() < OLD_NEWS else Level.INFO
         mend = (
-            f"When its receiver is back: pgrelay webhooks enable {row['id']}; what it missed:"
+            f"When its receiver is back: pgrelay webhooks enable {row['id']}. What was pending then:"
+            f" pgrelay deliveries retry --webhook {row['id']} --status cancelled; what came since:"
             f" pgrelay replay --webhook {row['id']} --since {since.isoformat(timespec='seconds')}"
         )
         message = f"{row['name']} was disabled {relative(since, now)}: {row['disabled_reason']}"

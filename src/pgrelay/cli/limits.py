@@ -19,17 +19,14 @@ def standing(row: Row, now: datetime) -> str:
 
 def limits_of(row: Row, usual_schedule: Sequence[float], now: datetime) -> dict[str, str | None]:
     """Lines for `webhooks show`, by their heading; None for what there is nothing to say of."""
-    schedule = row["retry_schedule"]
-    waits = listed(map(duration, usual_schedule if schedule is None else schedule), _WAITS)
     most, rate = row["max_concurrency"], row["rate_limit_per_second"]
     return {
-        "attempts": f"at most {row['max_retry_attempts']}, waiting {waits or 'as configured'} between them"
-        + ("" if schedule is not None else " (the configuration's schedule)"),
+        "attempts": _attempts(row["max_retry_attempts"], row["retry_schedule"], usual_schedule),
         "at once": None if most is None else count(most, "request"),
         "rate": None if rate is None else _rate(rate),
         "order": "events of one resource one after the other" if row["ordering"] == "resource" else None,
         "served by": None
-        if most is None and rate is None
+        if (most is None and rate is None) or not row["is_active"]
         else f"daemon {row['owner_daemon']} alone, so that its limits hold"
         if row["owner_daemon"]
         else "one daemon alone, so that its limits hold; none serves it now",
@@ -53,6 +50,20 @@ def health(row: Row, now: datetime) -> str | None:
             f"nothing is sent for {duration((row['held_until'] - now).total_seconds())}, as it asked (Retry-After)"
         )
     return "; ".join(words) or None
+
+
+def _attempts(most: int, schedule: Sequence[float] | None, usual: Sequence[float]) -> str:
+    """How many there are, and the waits between them, as far as they matter."""
+    if most == 1:
+        return "one alone"
+    given = usual if schedule is None else schedule
+    words = (
+        f"at most {most}, waiting {listed(map(duration, given[: most - 1]), _WAITS) or '1 min'} between them"
+    )
+    if schedule is None:
+        return f"{words} (the configuration's schedule)"
+    unused = len(given) - most + 1
+    return words if unused <= 0 else f"{words}; max_attempts={len(given) + 1} would use all of its schedule"
 
 
 def _rate(rate: float) -> str:
