@@ -28,11 +28,14 @@ MakeRole = Callable[..., Role]
 GROUPS = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader")
 
 #: What looks and changes nothing.
-FOR_READERS = {"event_patterns", "unexpanded_events", "identity", "copy_problem", "mask_url"}
+FOR_READERS = {
+    *("event_patterns", "unexpanded_events", "identity", "copy_problem", "mask_url", "why_waiting"),
+    "blocking_delivery",
+}
 
 FOR_ADMINS = FOR_READERS | {
     "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "generate_secret", "set_active",
-    "emit", "recapture", "exponential", "seal_with", "webhooks_to_seal",
+    "emit", "recapture", "exponential", "seal_with", "close_circuit", "webhooks_to_seal",
 }  # fmt: skip
 
 FOR_DAEMONS = FOR_READERS | {
