@@ -385,8 +385,11 @@ end $$;
 create index delivery_history_id_idx on pgrelay.delivery_history (id);
 create index delivery_history_event_idx on pgrelay.delivery_history (event_id);
 create index delivery_history_webhook_idx on pgrelay.delivery_history (webhook_id, finished_at);
+-- What went wrong lately is asked every few seconds, and is a small part of what was done.
+create index delivery_history_failed_idx on pgrelay.delivery_history (finished_at) where status = 'failed';
 create index delivery_attempts_delivery_idx on pgrelay.delivery_attempts (delivery_id, attempt);
 create index delivery_attempts_webhook_idx on pgrelay.delivery_attempts (webhook_id, started_at);
+create index delivery_attempts_failed_idx on pgrelay.delivery_attempts (started_at) where error_kind is not null;
 
 create table pgrelay.ring_slots (
     ring       text not null check (ring in ('outbox', 'delivery_history', 'delivery_attempts')),

@@ -15,7 +15,7 @@ from pgrelay.delivery import Claim, Outcome
 from pgrelay.errors import DatabaseUnavailable
 from pgrelay.holdings import Holdings, LeaseVerbs, Policy
 from pgrelay.lanes import Lanes
-from pgrelay.observation import DatabaseBack, DatabaseLost, Observation
+from pgrelay.observation import Claimed, DatabaseBack, DatabaseLost, Expanded, Observation
 from pgrelay.pacing import Action, Pace
 
 _MAX_BACKOFF = 5.0
@@ -247,6 +247,8 @@ class Deliverer:
             self._pace.refused(announced)
         else:
             self._pace.looked(now, step.deliveries, announced)
+            if step.deliveries:
+                self._observe(Expanded(len(step.claims), step.deliveries - len(step.claims)))
             for webhook_id in step.backlog:
                 lanes.has_backlog(webhook_id)
             if step.claims:
@@ -263,6 +265,7 @@ class Deliverer:
             claims = await self._verbs.claim(identity, wanted)
             lanes.claimed(wanted, claims)
             if claims:
+                self._observe(Claimed(len(claims)))
                 await holdings.take(identity, claims)
         if now >= self._next_forget:
             lanes.forget_idle()

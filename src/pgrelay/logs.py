@@ -28,6 +28,7 @@ from pgrelay.observation import (
     AttemptFailed,
     CaptureErrorsSeen,
     CircuitOpened,
+    Claimed,
     ConfigRejected,
     DaemonDeclaredDead,
     DatabaseIsStandby,
@@ -36,6 +37,7 @@ from pgrelay.observation import (
     Delivered,
     DeliveriesExpired,
     DeliveryFailed,
+    Expanded,
     LeaseLost,
     LeasesLapsed,
     NotificationsMissing,
@@ -51,8 +53,10 @@ ERROR, CRITICAL = logging.ERROR, logging.CRITICAL
 
 #: All others are INFO.
 LEVELS: Mapping[type[Observation], int] = {
+    Claimed: DEBUG,
     Delivered: DEBUG,
     DeadlinesFired: DEBUG,
+    Expanded: DEBUG,
     AttemptFailed: WARNING,
     DatabaseIsStandby: WARNING,
     LeaseLost: WARNING,

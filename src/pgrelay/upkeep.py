@@ -6,7 +6,7 @@ A chore is `run_forever`: it does its work, says when to come again, and outlast
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from pgrelay.errors import DatabaseUnavailable, PgrelayError
@@ -210,6 +210,44 @@ class FoldMetrics:
     async def once(self) -> float:
         await self._fold()
         return self.every
+
+
+class Figures(Protocol):
+    """What was read, by name."""
+
+    def _asdict(self) -> dict[str, float]: ...
+
+
+class ReadFigures:
+    """Reads how the installation as a whole is, for /metrics; a larger queue less often, for it is read as a whole.
+
+    `overdue` gives webhooks and by how many seconds they are late.
+    """
+
+    name = "figures"
+    every = 5.0
+    #: Reading may take this part of the time at most.
+    share = 0.02
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[Figures]],
+        overdue: Callable[[], Awaitable[Mapping[int, float]]],
+        publish: Callable[[Mapping[str, float] | None, Mapping[int, float]], None],
+    ) -> None:
+        self._read = read
+        self._overdue = overdue
+        self._publish = publish
+
+    async def once(self) -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            self._publish((await self._read())._asdict(), await self._overdue())
+        except PgrelayError:
+            self._publish(None, {})  # old figures would pass for new ones
+            raise
+        return max(self.every, (loop.time() - began) / self.share)
 
 
 class Retain:

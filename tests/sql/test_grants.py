@@ -257,7 +257,7 @@ def test_a_reader_sees_everything_but_secrets_and_header_values_and_changes_noth
         "select w from pgrelay.webhook_configurations w",
         NEW_WEBHOOK,
     )
-    assert value(reader, "select pgrelay.unexpanded_events()") == 0
+    assert value(reader, "select events from pgrelay.unexpanded_events()") == 0
     assert value(reader, "select name from pgrelay.webhook_stats") == "orders"
 
 

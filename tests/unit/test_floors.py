@@ -42,6 +42,7 @@ LIBRARIES = {
     "yaml": {"config/load"},
     "structlog": {"logs"},
     "cryptography": {"sealing"},
+    "prometheus_client": {"metrics"},
     "uvloop": {"cli", "daemon"},
 }
 

@@ -90,6 +90,7 @@ def test_a_line_is_an_object_that_begins_with_time_level_and_event_and_holds_eve
         "status_code": 503,
         "duration": 0.1,
         "retry_in": 60.0,
+        "waited": 0.0,
     }
 
 

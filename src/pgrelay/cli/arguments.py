@@ -94,6 +94,18 @@ def _add_running(commands: Commands) -> None:
         help="show it again and again (every 2 s)",
     )
 
+    top = commands.add(
+        "top",
+        "top:top",
+        "rates, queue, webhooks and failures, live",
+        description="What is delivered, what waits and what fails, read of the database every second.\n"
+        "q or Ctrl-C ends it. Without a terminal it prints once.",
+    )
+    top.add_argument("--once", action="store_true", help="print once, and end")
+    top.add_argument(
+        "--interval", type=positive, default=1, metavar="SECONDS", help="how often to look (every second)"
+    )
+
 
 def _add_leaving(commands: Commands) -> None:
     adopt = commands.add(

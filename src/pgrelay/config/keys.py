@@ -413,6 +413,14 @@ KEYS: tuple[Key, ...] = (
         sentence="Where `pgrelay run` answers over HTTP, such as 127.0.0.1:8060.",
     ),
     Key(
+        name="http.metrics_webhooks",
+        kind=INTEGER,
+        default=200,
+        minimum=0,
+        maximum=10_000,
+        sentence="How many webhooks have figures of their own at /metrics; all others share webhook_id other.",
+    ),
+    Key(
         name="log.level",
         kind=TEXT,
         default="info",
@@ -466,7 +474,7 @@ SECTIONS = {
     "circuit": "When a webhook whose attempts all fail is called less often, and when no more.",
     "network": "What may be called, and how.",
     "secrets": "How secrets of webhooks are kept.",
-    "http": "What is served over HTTP: health, for those who look after it.",
+    "http": "What is served over HTTP: health and metrics, for those who look after it.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",
 }
