@@ -1,5 +1,6 @@
 create or replace function pgrelay.blocking_delivery(p_delivery_id bigint)
 returns bigint language sql stable set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 -- The delivery of the same resource that p_delivery_id waits for, where its webhook gets those in order; null: for none.
 --
@@ -15,6 +16,7 @@ comment on function pgrelay.blocking_delivery(bigint) is 'The delivery of the sa
 
 create or replace function pgrelay.why_waiting(p_delivery_id bigint)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp set intervalstyle = 'postgres'
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 -- Why a delivery has not been sent yet, in words: what holds it back now, the strongest reason first. Null when it is not pending.
 --

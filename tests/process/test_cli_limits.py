@@ -71,6 +71,13 @@ def test_limits_that_make_no_sense_are_refused_with_what_would(pgrelay, add, wor
     assert (done.code, fault in done.err) == (2, True), done.err
 
 
+def test_a_growing_schedule_is_the_same_on_the_command_line_and_in_sql(pgrelay, add, db):
+    for text, first, longest in (("exponential 10s to 1h", 10, 3600), ("exponential 7s..7s", 7, 7)):
+        made = add("--retry-schedule", text)
+        (there,) = db.execute("select pgrelay.exponential(%s, %s)", (first, longest)).fetchone()
+        assert made["retry_schedule"] == there
+
+
 def test_a_schedule_of_too_many_or_too_long_waits_is_refused_by_the_database(pgrelay, add):
     add()
     done = pgrelay("webhooks", "set", "1", "--retry-schedule", "31d")

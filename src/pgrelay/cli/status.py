@@ -130,12 +130,12 @@ def _print_webhooks(out: Output, webhooks: list[Row], health: Row, now: datetime
 def state(row: Row) -> str:
     """A webhook's state in a word or two."""
     if not row["is_active"]:
-        return "disabled" if row["disabled_at"] else "inactive"
+        return "disabled" if row.get("disabled_at") else "inactive"
     if row["paused"]:
         return "paused"
-    if row["circuit_open"]:
+    if row.get("circuit_open"):
         return "circuit open"
-    if row["held_until"]:
+    if row.get("held_until"):
         return "held"
     return "failing" if row.get("failed_last_hour") or row.get("attempts_failed_last_hour") else "active"
 

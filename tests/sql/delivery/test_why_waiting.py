@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from support.database import Database
+from support.plans import reads
 from support.queue import add_event, add_webhook, claim, expand, pend, record, retried, sign_on, value
 
 
@@ -120,6 +121,24 @@ def test_in_order_it_waits_for_the_one_that_goes_first_and_says_what_that_one_wa
     assert why(db, 2) == "it is the next of its resource: the daemon lets it go in a moment"
     assert (why(db, 3) or "").startswith("delivery 2 of the same resource goes first: it is the next")
     assert webhook
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_behind_a_thousand_of_its_resource_it_still_asks_only_a_few_rows(
+    db: psycopg.Connection, daemon: int, analysed: bool
+) -> None:
+    add_webhook(db, ordering="resource")
+    db.execute(
+        "insert into pgrelay.outbox (event_type, company_id, idempotency_key, resource_id, body)"
+        " select 'a.b', '1', 'k', 'a', '{}' from generate_series(1, 1000)"
+    )
+    pend(db, daemon)
+    if analysed:
+        db.execute("analyze")
+    with reads(db) as done:
+        assert (why(db, 1000) or "").startswith("delivery 1 of the same resource goes first")
+    assert not [read for read in done if read.name == "delivery_queue" and not read.by_index]
+    assert sum(read.rows for read in done) < 40, done
 
 
 def test_one_that_expires_says_when(db: psycopg.Connection, daemon: int) -> None:
