@@ -64,6 +64,11 @@ class Scene:
         self.db.execute("update pgrelay.daemons set lease_until = clock_timestamp() - interval '1 second'")
         self.db.execute("select pgrelay.release_lapsed()")
 
+    def lapse_when_its_webhook_is_inactive(self) -> None:
+        if status(self.db, self.id) is Status.IN_FLIGHT:
+            self.db.execute("select pgrelay.set_active(%s, false)", (self.webhook,))
+        self.lapse()
+
     def give_back(self) -> None:
         self.db.execute("select pgrelay.give_back(%s, array[%s]::bigint[])", (self.daemon, self.id))
 
@@ -74,7 +79,8 @@ class Scene:
         self.db.execute("select pgrelay.retry_delivery(%s)", (self.id,))
 
     def expire(self) -> None:
-        self.db.execute("select pgrelay.finish_pending(array[%s], 'expired', 'too late')", (self.id,))
+        self.db.execute("update pgrelay.delivery_queue set expires_at = now() where id = %s", (self.id,))
+        self.db.execute("select pgrelay.expire_deliveries()")
 
 
 #: SQL verb -> the verb of the table it stands for, and the destination it has while attempts are left, and after.
@@ -84,8 +90,15 @@ VERBS: dict[str, tuple[Callable[[Scene], None], str, Status, Status]] = {
     "record retry": (Scene.retry_later, "fail", Status.PENDING, Status.PENDING),
     "record failed": (Scene.give_up, "fail", Status.FAILED, Status.FAILED),
     "release_lapsed": (Scene.lapse, "lapse", Status.PENDING, Status.FAILED),
+    "release_lapsed of an inactive webhook": (
+        Scene.lapse_when_its_webhook_is_inactive,
+        "lapse",
+        Status.CANCELLED,
+        Status.CANCELLED,
+    ),
     "give_back": (Scene.give_back, "give_back", Status.PENDING, Status.PENDING),
     "cancel_delivery": (Scene.cancel, "cancel", Status.CANCELLED, Status.CANCELLED),
+    "expire_deliveries": (Scene.expire, "expire", Status.EXPIRED, Status.EXPIRED),
     "retry_delivery": (Scene.retry, "retry", Status.PENDING, Status.PENDING),
 }
 
@@ -117,13 +130,6 @@ def test_expand_makes_deliveries_that_are_pending_or_in_flight(db: psycopg.Conne
     states = db.execute("select status from pgrelay.delivery_queue order by id").fetchall()
     assert states == [("in_flight",), ("pending",)]
     assert len(step.leases) == 1
-
-
-def test_finish_pending_expires_what_is_pending_and_nothing_else(db: psycopg.Connection) -> None:
-    for state in Status:
-        scene = Scene(db, state, last_attempt=False)
-        scene.expire()
-        assert status(db, scene.id) is (Status.EXPIRED if state is Status.PENDING else state)
 
 
 def test_a_state_that_cannot_be_cannot_be_written(db: psycopg.Connection) -> None:
