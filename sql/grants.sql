@@ -22,7 +22,7 @@ begin
         end if;
         execute format('grant usage on schema pgrelay to %I', v_role);
         execute format('grant execute on function pgrelay.event_patterns(text), pgrelay.unexpanded_events(), pgrelay.identity(),
-            pgrelay.copy_problem(text) to %I', v_role);
+            pgrelay.copy_problem(text), pgrelay.mask_url(text) to %I', v_role);
     end loop;
 
     -- The daemon's verbs run with the daemon's rights, so it may read and write what they do: all but what is watched and
@@ -48,7 +48,8 @@ begin
             pgrelay.heartbeat(bigint, double precision, boolean, text), pgrelay.sign_off(bigint),
             pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer),
             pgrelay.fold_metrics(integer), pgrelay.rotate(text, double precision), pgrelay.feed_position(), pgrelay.keep_needed(smallint),
-            pgrelay.drop_kept(), pgrelay.prune(double precision), pgrelay.adopt(text, text)
+            pgrelay.drop_kept(), pgrelay.prune(double precision), pgrelay.adopt(text, text),
+            pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.seal_webhook(bigint, integer, text, text, jsonb)
             to pgrelay_daemon;
     end if;
     if exists (select from pg_roles where rolname = 'pgrelay_admin') then
@@ -56,15 +57,17 @@ begin
         grant insert, update, delete on pgrelay.webhook_configurations to pgrelay_admin;
         grant usage, select on all sequences in schema pgrelay to pgrelay_admin;
         grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
-            pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval),
-            pgrelay.generate_secret(), pgrelay.exponential(integer, integer, double precision), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
+            pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval, text),
+            pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.exponential(integer, integer, double precision),
+            pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
             pgrelay.recapture(text, bigint) to pgrelay_admin;
     end if;
     if exists (select from pg_roles where rolname = 'pgrelay_reader') then
         grant select on all tables in schema pgrelay to pgrelay_reader;
         revoke select on pgrelay.webhook_configurations from pgrelay_reader;
-        grant select (id, company_id, name, url, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
-            created_by, paused, max_concurrency, rate_limit_per_second, ordering, disabled_at, disabled_reason, previous_secret_expires_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
+        grant select (id, company_id, name, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
+            created_by, paused, max_concurrency, rate_limit_per_second, ordering, disabled_at, disabled_reason, previous_secret_expires_at,
+            version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
     end if;
 end
 $$;

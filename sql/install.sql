@@ -33,10 +33,12 @@
 \ir delivery/cancel_delivery.sql
 \ir delivery/retry_delivery.sql
 \ir delivery/replay.sql
+\ir webhook/mask_url.sql
 \ir webhook/check_webhook.sql
 \ir webhook/subscribe_webhook.sql
 \ir webhook/set_active.sql
 \ir webhook/rotate_secret.sql
+\ir webhook/seal_webhook.sql
 \ir webhook/test_webhook.sql
 \ir webhook/exponential.sql
 
@@ -53,6 +55,7 @@
 -- What people read
 \ir views/deliveries.sql
 \ir views/metrics.sql
+\ir views/webhooks.sql
 \ir views/webhook_stats.sql
 \ir views/webhook_logs.sql
 \ir views/health.sql

@@ -32,11 +32,14 @@ create table pgrelay.installation (
     environment        text,
     system_identifier  bigint not null,
     database_oid       oid not null,
+    sealed_with        text,
     adopted_at         timestamptz not null default clock_timestamp(),
     adopted_by         text not null default session_user
 );
 comment on table pgrelay.installation is
     'The database that deliveries may be sent from. A restored or cloned one differs, and the daemon refuses it until adopted.';
+comment on column pgrelay.installation.sealed_with is
+    'Id of the key that webhooks'' secrets are sealed with; null: they are kept in the clear. Set by pgrelay.seal_with().';
 
 -- What is watched ----------------------------------------------------------------------------------------------------
 
@@ -183,7 +186,7 @@ create table pgrelay.webhook_configurations (
     name                        text not null,
     url                         text not null,
     subscribed_events           text[] not null,
-    secret_key                  text not null,
+    secret_key                  text,
     is_active                   boolean not null default true,
     timeout_seconds             integer not null default 10,
     max_retry_attempts          integer not null default 3,
@@ -215,7 +218,8 @@ comment on table pgrelay.webhook_configurations is
     'Webhooks. Only company_id, name, url and subscribed_events are needed: insert into pgrelay.webhook_configurations (...) values (...).';
 comment on column pgrelay.webhook_configurations.company_id is 'The tenant. A webhook gets its own tenant''s events only.';
 comment on column pgrelay.webhook_configurations.subscribed_events is 'Event types, or callback.* for all below, or * for all.';
-comment on column pgrelay.webhook_configurations.secret_key is 'whsec_ and base64 of 24 to 64 bytes; generated when not given.';
+comment on column pgrelay.webhook_configurations.secret_key is
+    'whsec_ and base64 of 24 to 64 bytes; generated when not given. Sealed where daemons have a key, and null until one has made it.';
 comment on column pgrelay.webhook_configurations.is_active is 'false: new events are not owed, pending deliveries are cancelled.';
 comment on column pgrelay.webhook_configurations.paused is 'true: deliveries are kept and wait.';
 comment on column pgrelay.webhook_configurations.timeout_seconds is 'For the whole request, 1 to 120.';
@@ -260,6 +264,10 @@ create table pgrelay.webhook_owners (
 );
 comment on table pgrelay.webhook_owners is
     'Which daemon serves a webhook that has a limit of its own (max_concurrency, rate_limit_per_second): one at a time, so that it holds.';
+-- What waits for a daemon that has a key; the same condition as in pgrelay.webhooks_to_seal().
+create index webhook_configurations_unsealed_idx on pgrelay.webhook_configurations (id)
+    where secret_key is null or secret_key not like 'sealed:%' or previous_secret_key not like 'sealed:%'
+        or headers @? '$.* ? (!(@ starts with "sealed:"))';
 
 create table pgrelay.subscriptions (
     company_id  text not null,

@@ -16,9 +16,16 @@ from pgrelay.api.app import make_app
 from pgrelay.api.server import serving
 from pgrelay.attempt import RetryPolicy
 from pgrelay.circuit import CircuitLimits
-from pgrelay.config.settings import Settings, changed_keys, reloaded
+from pgrelay.config.settings import NetworkSettings, Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
-from pgrelay.db.guard import StandbyRefused, one, refuse_copy, refuse_standby, refuse_unknown_schema
+from pgrelay.db.guard import (
+    StandbyRefused,
+    one,
+    refuse_copy,
+    refuse_sealed,
+    refuse_standby,
+    refuse_unknown_schema,
+)
 from pgrelay.db.listener import Listener
 from pgrelay.db.store import Store
 from pgrelay.deliverer import Deliverer
@@ -45,8 +52,9 @@ from pgrelay.observation import (
 )
 from pgrelay.pacing import Pace
 from pgrelay.recorder import Recorder
+from pgrelay.sealing import Keyring
 from pgrelay.systemd import Notifier
-from pgrelay.transport import Transport
+from pgrelay.transport import Proxy, Tls, Transport, load_tls
 from pgrelay.upkeep import (
     Chore,
     ExpireDeliveries,
@@ -55,6 +63,7 @@ from pgrelay.upkeep import (
     Heartbeat,
     ReleaseLapsed,
     Retain,
+    SealSecrets,
     WatchCapture,
     run_forever,
 )
@@ -100,6 +109,8 @@ class Daemon:
         self._deliverer: Deliverer | None = None
         self._watchman: Watchman | None = None
         self._transport: Transport | None = None
+        self._tls = _tls(settings.network)
+        self._keys = Keyring(settings.secrets.key)
         self._fatal: PgrelayError | None = None
 
     def stop(self, reason: str = "asked to") -> None:
@@ -112,17 +123,25 @@ class Daemon:
         self._notifier.reloading()
         try:
             read = self._read_settings()
+            tls = _tls(read.network)
         except ConfigError as error:
             self._observe(ConfigRejected(str(error)))
         else:
             changed = changed_keys(self._settings, read)
             self._settings = reloaded(self._settings, read)
+            # the files may hold something else under the same names: a renewed certificate
+            self._tls = self._tls if tls == self._tls else tls
             set_level(self._settings.log.level)
             if self._deliverer is not None and self._transport is not None:
                 self._deliverer.adopt(_policy(self._settings))
                 if self._watchman is not None:
                     self._watchman.limits = _circuit(self._settings)
-                self._transport.adopt(_addresses(self._settings), self._settings.delivery.max_response_bytes)
+                self._transport.adopt(
+                    _addresses(self._settings),
+                    self._settings.delivery.max_response_bytes,
+                    tls=self._tls.context,
+                    proxy=Proxy.of(self._settings.network.proxy),
+                )
             self._observe(
                 ConfigReloaded(
                     tuple(key.name for key in changed if key.reloadable),
@@ -149,10 +168,15 @@ class Daemon:
         settings = self._settings
         loop = asyncio.get_running_loop()
         claims, records, chores, beats = [
-            Store(await stack.enter_async_context(self._link(purpose)), self._encoding)
+            Store(await stack.enter_async_context(self._link(purpose)), self._encoding, self._keys)
             for purpose in ("claim", "record", "upkeep", "heartbeat")
         ]
-        transport = self._transport = Transport(_addresses(settings), settings.delivery.max_response_bytes)
+        transport = self._transport = Transport(
+            _addresses(settings),
+            settings.delivery.max_response_bytes,
+            tls=self._tls.context,
+            proxy=Proxy.of(settings.network.proxy),
+        )
         await transport.start()
         stack.push_async_callback(transport.close)
 
@@ -239,6 +263,9 @@ class Daemon:
             Retain(chores.rotate, chores.prune, retention=self._retention),
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
+        if self._keys:
+            verbs = chores.seal_with, chores.webhooks_to_seal, chores.seal_webhook
+            background.append(SealSecrets(*verbs, keys=self._keys, observe=self._observe))
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background
@@ -334,6 +361,7 @@ class Daemon:
         await refuse_standby(connection)
         await refuse_unknown_schema(connection)
         await refuse_copy(connection, self._settings.environment)
+        await refuse_sealed(connection, self._keys.ids)
 
     @contextlib.asynccontextmanager
     async def _link(self, purpose: str) -> AsyncIterator[Link]:
@@ -428,6 +456,10 @@ def _circuit(settings: Settings) -> CircuitLimits:
         circuit.disable_after,
         circuit.disable_deliveries,
     )
+
+
+def _tls(network: NetworkSettings) -> Tls:
+    return load_tls(network.ca_file, network.client_certificate, network.client_key)
 
 
 def _policy(settings: Settings) -> Policy:

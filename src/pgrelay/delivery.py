@@ -63,6 +63,7 @@ class Webhook:
     company_id: str
     name: str
     url: str
+    #: Empty while there is none to sign with: see `unsignable`.
     secret_key: str
     #: Also signs until `previous_secret_expires_at`; None outside a rotation.
     previous_secret_key: str | None
@@ -78,6 +79,12 @@ class Webhook:
     max_concurrency: int | None = None
     #: Requests in any second; None is no limit.
     rate_limit: float | None = None
+    #: Why nothing can be signed for it now, so that its deliveries wait: AWAITED, or what is wrong with the key.
+    unsignable: str | None = None
+
+
+#: The webhook has no secret yet; a daemon that has a key makes one.
+AWAITED = "its secret is being made"
 
 
 class Claim(NamedTuple):

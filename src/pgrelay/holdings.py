@@ -10,10 +10,10 @@ from typing import NamedTuple, Protocol
 
 from pgrelay.attempt import RetryPolicy, Send, attempt
 from pgrelay.circuit import CircuitLimits
-from pgrelay.delivery import Claim, Outcome, Verdict, Webhook
+from pgrelay.delivery import AWAITED, Claim, Outcome, Verdict, Webhook
 from pgrelay.errors import DatabaseUnavailable
 from pgrelay.lanes import Lane, Lanes
-from pgrelay.observation import DatabaseLost, Observation
+from pgrelay.observation import DatabaseLost, Observation, WebhookUnsignable
 from pgrelay.ratelimit import RateLimit
 from pgrelay.request import RequestBuilder
 from pgrelay.slots import Slots, Start
@@ -104,6 +104,9 @@ class Holdings:
             lost = [claim.delivery_id for claim in claims if claim.webhook_id in gone]
             await self._verbs.cancel_gone(identity, lost)
             claims = [claim for claim in claims if claim.webhook_id not in gone]
+        if self._lanes.silent:
+            await self._give_back([claim for claim in claims if claim.webhook_id in self._lanes.silent])
+            claims = [claim for claim in claims if claim.webhook_id not in self._lanes.silent]
         self.held += len(claims)
         for claim in claims:
             self._mine.add((claim.delivery_id, claim.lease_no))
@@ -119,7 +122,7 @@ class Holdings:
         self._policy = policy
         self._slots.per_lane = policy.max_concurrency
         for lane in self._lanes:
-            if lane.webhook is not None:
+            if lane.webhook is not None and lane.webhook.unsignable is None:
                 lane.builder = RequestBuilder(lane.webhook, policy.user_agent)
             self._slots.offer(lane)
 
@@ -141,7 +144,12 @@ class Holdings:
         await self._give_back(self.drop([self._lanes.of(webhook_id)]))
 
     async def recheck_webhooks(self) -> None:
-        """Of webhooks for which something waits here: learn what changed, give back what may not be sent now."""
+        """Learn what changed of webhooks for which something waits here, give back what may not be sent now.
+
+        And see whether there is a secret now for those that had none.
+        """
+        if self._lanes.silent:
+            await self._learn(self._lanes.silent)
         waiting = [lane for lane in self._lanes if lane.ready]
         if not waiting:
             return
@@ -160,16 +168,32 @@ class Holdings:
     async def _learn(self, webhook_ids: Iterable[int]) -> frozenset[int]:
         """Read webhooks that are new or changed; the ids of those that are gone come back."""
         gone = set(webhook_ids)
+        silenced = []
         for webhook in await self._verbs.webhooks(sorted(gone)):
             lane = self._lanes.of(webhook.id)
             lane.webhook = webhook
-            lane.builder = RequestBuilder(webhook, self._policy.user_agent)
             lane.most = webhook.max_concurrency or 0
             if webhook.rate_limit != (None if lane.rate is None else lane.rate.rate):
                 began = asyncio.get_running_loop().time()
                 lane.rate = None if webhook.rate_limit is None else RateLimit(webhook.rate_limit, began)
             gone.discard(webhook.id)
+            if webhook.unsignable is None:
+                lane.builder = RequestBuilder(webhook, self._policy.user_agent)
+                if webhook.id in self._lanes.silent:
+                    self._lanes.silent.discard(webhook.id)
+                    self._lanes.has_backlog(webhook.id, float("-inf"))
+            else:
+                self._silence(webhook, webhook.unsignable)
+                silenced.append(lane)
+        self._lanes.silent -= gone
+        await self._give_back(self.drop(silenced))
         return frozenset(gone)
+
+    def _silence(self, webhook: Webhook, reason: str) -> None:
+        """Claim nothing for a webhook whose requests cannot be signed here: its deliveries wait, or are another's."""
+        if webhook.id not in self._lanes.silent and reason != AWAITED:
+            self._observe(WebhookUnsignable(webhook.id, webhook.name, reason))
+        self._lanes.silent.add(webhook.id)
 
     async def _deliver(self, lane: Lane, start: Start) -> None:
         identity, claim, rated = start

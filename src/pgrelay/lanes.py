@@ -71,6 +71,8 @@ class Lanes:
         self.capacity = capacity
         self.reserve = reserve
         self.backlogged: set[int] = set()
+        #: Webhooks for which nothing can be signed here now: nothing is claimed for them.
+        self.silent: set[int] = set()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
@@ -153,6 +155,7 @@ class Lanes:
             for lane in self._lanes.values()
             if lane.backlog or lane.held or lane.held_until or lane.most or lane.rate is not None
         }
+        by_webhook.update(dict.fromkeys(self.silent, 0))
         return (room if room > 0 else max(0, room + self.reserve)), by_webhook, most
 
     def wanted(self, room: int, batch: int) -> list[tuple[int, int, float]]:
@@ -167,7 +170,7 @@ class Lanes:
         most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
         hungry = [
             lane
-            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged)
+            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged - self.silent)
             if lane.held * 2 <= lane.room(self.prefetch) and lane.held < most
         ]
         hungry.sort(key=lambda lane: lane.held)
@@ -186,7 +189,7 @@ class Lanes:
         """Some lane with a backlog would ask for more."""
         return any(
             lane.held * 2 <= lane.room(self.prefetch)
-            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged)
+            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged - self.silent)
         )
 
     def claimed(self, wanted: list[tuple[int, int, float]], claims: list[Claim]) -> None:

@@ -43,6 +43,7 @@ from pgrelay.observation import (
     RecordingDelayed,
     UpkeepFailed,
     WebhookDisabled,
+    WebhookUnsignable,
 )
 
 DEBUG, INFO, WARNING = logging.DEBUG, logging.INFO, logging.WARNING
@@ -66,6 +67,7 @@ LEVELS: Mapping[type[Observation], int] = {
     DaemonDeclaredDead: ERROR,
     DatabaseLost: ERROR,
     UpkeepFailed: ERROR,
+    WebhookUnsignable: ERROR,
     DeliveryFailed: CRITICAL,
 }
 
@@ -85,6 +87,7 @@ _SECRETS = (
     ("bearer ", re.compile(r"\b(bearer) [^\s\"',;]{8,}", re.I), rf"\1 {MASK}"),
     ("basic ", re.compile(r"\b(basic) [A-Za-z0-9+/=]{8,}", re.I), rf"\1 {MASK}"),
     ("://", re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"), rf"\1{MASK}"),
+    ("?", re.compile(r"(\bhttps?://[^\s?#\"'<>]*\?)[^\s\"'<>]+", re.I), rf"\1{MASK}"),
     ("password", re.compile(r"\b(password *= *)('(?:[^'\\]|\\.)*'|[^\s'\"]+)", re.I), rf"\1{MASK}"),
 )
 

@@ -181,6 +181,23 @@ class DeliveriesExpired(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookUnsignable(Observation):
+    """The webhook's secret is sealed with a key that this daemon has not: its deliveries wait."""
+
+    webhook_id: int
+    webhook_name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsSealed(Observation):
+    """Secrets or header values of so many webhooks stood in the clear, or under another key, and are sealed now."""
+
+    webhooks: int
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseLost(Observation):
     """An outcome came too late: another daemon owns the delivery now. It stands in delivery_attempts, marked late."""
 

@@ -22,6 +22,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from pgrelay.delivery import ErrorKind, Failure, Response, Verdict
+from pgrelay.masking import mask_url
 
 #: Seconds to wait when a schedule is empty.
 DEFAULT_WAIT = 60.0
@@ -121,10 +122,10 @@ def _fault(response: Response) -> tuple[ErrorKind, str]:
 
 
 def _shown(location: str) -> str:
-    """A redirect's target without credentials and query, which may be secrets; printable and not long."""
+    """A redirect's target without credentials, query and tokens, which may be secrets; printable and not long."""
     target = re.split(r"[?#]", location, maxsplit=1)[0]
     target = re.sub(r"^([^/]*//)[^/]*@", r"\1", target)
-    target = "".join(character if character.isprintable() else "?" for character in target)
+    target = mask_url(target)
     return target if len(target) <= _LONGEST_TARGET else target[:_LONGEST_TARGET] + "…"
 
 

@@ -28,11 +28,11 @@ MakeRole = Callable[..., Role]
 GROUPS = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader")
 
 #: What looks and changes nothing.
-FOR_READERS = {"event_patterns", "unexpanded_events", "identity", "copy_problem"}
+FOR_READERS = {"event_patterns", "unexpanded_events", "identity", "copy_problem", "mask_url"}
 
 FOR_ADMINS = FOR_READERS | {
     "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "generate_secret", "set_active",
-    "emit", "recapture", "exponential",
+    "emit", "recapture", "exponential", "seal_with", "webhooks_to_seal",
 }  # fmt: skip
 
 FOR_DAEMONS = FOR_READERS | {
@@ -40,7 +40,7 @@ FOR_DAEMONS = FOR_READERS | {
     "sign_on", "lift_sequences", "heartbeat", "sign_off", "release_lapsed", "release_ended", "cancel_orphans", "fire_deadlines",
     "fold_metrics", "rotate", "feed_position", "keep_needed", "drop_kept", "prune", "adopt",
     "owned_elsewhere", "grant_probes", "note_results", "disable_webhook", "expire_deliveries", "tell_failed", "tell_operator",
-    "lock_order", "order_key", "order_after", "order_released",
+    "lock_order", "order_key", "order_after", "order_released", "seal_with", "webhooks_to_seal", "seal_webhook",
 }  # fmt: skip
 
 NEW_WEBHOOK = (
@@ -244,7 +244,7 @@ def test_a_reader_sees_everything_but_secrets_and_header_values_and_changes_noth
         "select column_name from information_schema.columns where table_schema = 'pgrelay'"
         " and table_name = 'webhook_configurations'"
     ).fetchall()
-    secret = {"secret_key", "previous_secret_key", "headers"}
+    secret = {"secret_key", "previous_secret_key", "headers", "url"}
     open_ones = [name for (name,) in columns if name not in secret]
     reader.execute(f"select {', '.join(open_ones)} from pgrelay.webhook_configurations".encode())
     refused(reader, *(f"select {name} from pgrelay.webhook_configurations" for name in secret))

@@ -24,8 +24,9 @@ FLOORS = [
     {"config"},
     {"attempt", "slots"},
     {"lanes"},  # holds what is claimed, and how to build its requests
-    {"request"},  # signs
+    {"request", "sealing"},  # sign, and make secrets
     {"circuit", "ratelimit", "signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
+    {"masking"},  # what all others may show
     {"sources", "delivery", "observation", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -40,6 +41,7 @@ LIBRARIES = {
     "yarl": HTTP,  # aiohttp's URLs
     "yaml": {"config/load"},
     "structlog": {"logs"},
+    "cryptography": {"sealing"},
     "uvloop": {"cli", "daemon"},
 }
 

@@ -2,7 +2,7 @@
 
 from pgrelay import __version__
 from pgrelay.cli.arguments_deliveries import add_deliveries, add_receiving
-from pgrelay.cli.arguments_webhooks import add_webhooks
+from pgrelay.cli.arguments_webhooks import add_secrets, add_webhooks
 from pgrelay.cli.parser import Commands, Parser, global_options, positive, yes
 
 _EPILOG = """\
@@ -34,6 +34,7 @@ def build_parser() -> Parser:
     add_webhooks(commands)
     add_deliveries(commands)
     add_receiving(commands)
+    add_secrets(commands)
     _add_leaving(commands)
     return parser
 

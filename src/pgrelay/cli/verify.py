@@ -21,7 +21,7 @@ def verify(context: Context) -> int | Coroutine[Any, Any, int]:
 
 async def _with_secret_of_webhook(context: Context) -> int:
     async with context.admin() as admin:
-        secret = await admin_webhooks.secret(admin, context.argument("webhook"))
+        secret = await admin_webhooks.secret(admin, context.argument("webhook"), context.keys)
     return _verify(context, secret)
 
 

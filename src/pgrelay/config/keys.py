@@ -30,6 +30,10 @@ class Kind:
 
 TEXT = Kind("text", values.parse_text, values.show_text)
 WORD = Kind("name", values.parse_word, values.show_text)
+#: A file that another part reads; its credential is the file itself, not a value.
+PATH = Kind("path", values.parse_path, values.show_text)
+PROXY = Kind("URL", values.parse_proxy, values.show_text)
+SEALING_KEYS = Kind("keys", values.parse_keys, values.show_text)
 HEADER_VALUE = Kind("text", values.parse_header_value, values.show_text)
 INTEGER = Kind("whole number", values.parse_integer, str, may_be_quoted=False)
 NUMBER = Kind("number", values.parse_number, values.show_number, may_be_quoted=False)
@@ -341,6 +345,54 @@ KEYS: tuple[Key, ...] = (
         sentence="Private, loopback and other special networks that may be called all the same.",
     ),
     Key(
+        name="network.ca_file",
+        kind=PATH,
+        default="",
+        credential="ca_file",
+        empty_means="none",
+        reloadable=True,
+        sentence="Certificates in PEM, trusted beside those that the system trusts.",
+    ),
+    Key(
+        name="network.client_certificate",
+        kind=PATH,
+        default="",
+        credential="client_certificate",
+        empty_means="none",
+        reloadable=True,
+        sentence="The certificate in PEM, with its chain, to show to receivers that ask for one.",
+    ),
+    Key(
+        name="network.client_key",
+        kind=PATH,
+        default="",
+        credential="client_key",
+        empty_means="in the file of the certificate",
+        reloadable=True,
+        sentence="The private key of that certificate in PEM, without passphrase.",
+    ),
+    Key(
+        name="network.proxy",
+        kind=PROXY,
+        default="",
+        secret=True,
+        environment="PGRELAY_PROXY",
+        credential="proxy",
+        empty_means="none; proxies of the environment are ignored",
+        reloadable=True,
+        sentence="An http:// or https:// proxy by way of which all requests go, with credentials if it wants some.",
+    ),
+    Key(
+        name="secrets.key",
+        kind=SEALING_KEYS,
+        default="",
+        secret=True,
+        environment="PGRELAY_SECRETS_KEY",
+        credential="secrets_key",
+        empty_means="they are kept in the clear",
+        sentence="Seals webhooks' secrets and header values; of several, separated by spaces, the first seals.",
+    ),
+    Key(
         name="http.listen",
         kind=LISTEN,
         default=None,
@@ -399,7 +451,8 @@ SECTIONS = {
     "daemon": "How `pgrelay run` works.",
     "delivery": "How requests are made and retried; a webhook's own columns come first.",
     "circuit": "When a webhook whose attempts all fail is called less often, and when no more.",
-    "network": "What may be called.",
+    "network": "What may be called, and how.",
+    "secrets": "How secrets of webhooks are kept.",
     "http": "What is served over HTTP: health, for those who look after it.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",

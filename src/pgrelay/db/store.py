@@ -4,6 +4,7 @@ Every verb is one statement calling one function of the schema pgrelay; what it 
 All may raise DatabaseUnavailable, and then may or may not have happened.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from psycopg import AsyncConnection
 from pgrelay.circuit import CircuitLimits, Report, WebhookState
 from pgrelay.db.arrays import numbers, texts
 from pgrelay.db.connect import Link
-from pgrelay.delivery import Claim, Outcome, Webhook
+from pgrelay.delivery import AWAITED, Claim, Outcome, Webhook
+from pgrelay.sealing import Kept, Keyring, Unopened
 
 
 @dataclass(slots=True)
@@ -62,8 +64,10 @@ class Deadlines:
 class Store:
     """The verbs over one link. Give each task that must not wait for another a store of its own."""
 
-    def __init__(self, link: Link, encoding: str = "UTF8") -> None:
+    def __init__(self, link: Link, encoding: str = "UTF8", keys: Keyring | None = None) -> None:
         self._link = link
+        #: Open what is sealed.
+        self._keys = Keyring() if keys is None else keys
         #: What bodies are converted to; SQL_ASCII in a database of that encoding, whose bytes mean nothing certain.
         self.encoding = encoding
 
@@ -182,16 +186,46 @@ class Store:
             " from pgrelay.webhook_configurations where id = any (%s::bigint[])",
             numbers(ids),
         )
-        return [
-            Webhook(
-                id=row[0], version=row[1], company_id=row[2], name=row[3], url=row[4], secret_key=row[5],
-                previous_secret_key=row[6], previous_secret_expires_at=row[7], headers=row[8] or {},
-                timeout_seconds=float(row[9]), max_retry_attempts=row[10],
-                retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
-                max_concurrency=row[12], rate_limit=row[13],
-            )
-            for row in rows
-        ]  # fmt: skip
+        return [self._webhook(row) for row in rows]
+
+    def _webhook(self, row: tuple[Any, ...]) -> Webhook:
+        kept, unsignable = Kept(row[5], row[6], row[8]), None
+        try:
+            kept = self._keys.open(kept, row[0])
+        except Unopened as error:
+            kept, unsignable = Kept(None, None, None), error.message
+        # during a rotation the old secret signs until the new one is made
+        secret = kept.secret_key or kept.previous_secret_key
+        return Webhook(
+            id=row[0], version=row[1], company_id=row[2], name=row[3], url=row[4], secret_key=secret or "",
+            previous_secret_key=kept.previous_secret_key if kept.secret_key else None,
+            previous_secret_expires_at=row[7], headers=kept.headers or {},
+            timeout_seconds=float(row[9]), max_retry_attempts=row[10],
+            retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
+            max_concurrency=row[12], rate_limit=row[13],
+            unsignable=unsignable if unsignable or secret else AWAITED,
+        )  # fmt: skip
+
+    async def seal_with(self, key_id: str) -> None:
+        """Say which key seals secrets from now on."""
+        await self._rows("select pgrelay.seal_with(%s)::text", key_id)
+
+    async def webhooks_to_seal(self, key_id: str | None) -> list[tuple[int, int, Kept]]:
+        """Id, version and secrets of webhooks that hold something in the clear; or by another key than `key_id`."""
+        rows = await self._rows("select * from pgrelay.webhooks_to_seal(%s)", key_id)
+        return [(row[0], row[1], Kept(*row[2:])) for row in rows]
+
+    async def seal_webhook(self, webhook_id: int, version: int, kept: Kept) -> bool:
+        """Store secrets that are sealed now. False if the webhook has changed since."""
+        rows = await self._rows(
+            "select pgrelay.seal_webhook(%s, %s, %s, %s, %s::jsonb)",
+            webhook_id,
+            version,
+            kept.secret_key,
+            kept.previous_secret_key,
+            None if kept.headers is None else json.dumps(dict(kept.headers)),
+        )
+        return bool(rows[0][0])
 
     async def note_results(self, reports: Sequence[Report], limits: CircuitLimits) -> list[WebhookState]:
         """Say what became of the latest attempts, a report each webhook; which are held back, or changed."""
