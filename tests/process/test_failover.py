@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,6 +12,7 @@ import pytest
 from pgrelay.demo.cluster import Cluster
 from support.database import install_pgrelay
 from support.factories import request_a_callback, watch_callbacks
+from support.process import daemon_process, eventually
 from support.queue import add_webhook
 from support.receiver import Receiver
 from support.standby import Pair
@@ -38,54 +36,6 @@ def install(primary: Cluster) -> None:
     with psycopg.connect(primary.dsn("crm"), autocommit=True) as connection:
         connection.execute(_SAMPLE.read_bytes())
         watch_callbacks(connection)
-
-
-class Log:
-    """What a daemon writes, a JSON object a line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def events(self) -> list[str]:
-        return [
-            json.loads(line)["event"]
-            for line in self._path.read_text().splitlines(keepends=True)
-            if line.endswith("\n")
-        ]
-
-    async def has(self, event: str) -> None:
-        """Return when it says so."""
-        await until(lambda: event in self.events(), event)
-
-
-async def until(holds: Callable[[], bool], what: str) -> None:
-    try:
-        async with asyncio.timeout(60):
-            while not await asyncio.to_thread(holds):
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise TimeoutError(f"not within 60 s: {what}") from None
-
-
-@contextmanager
-def daemon(folder: Path, dsn: str) -> Iterator[Log]:
-    """A real one."""
-    config, path = folder / "pgrelay.yaml", folder / "log"
-    config.write_text(
-        f"database: {{dsn: {json.dumps(dsn)}}}\n"
-        "daemon: {lease: 2, drain_timeout: 3}\n"
-        "network: {allow_http: true, allowed_networks: [127.0.0.0/8]}\n"
-        "log: {format: json}\n"
-    )
-    with path.open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "pgrelay", "-c", str(config), "run"], stdout=log)
-    try:
-        yield Log(path)
-        process.terminate()
-        assert process.wait(30) == 0, path.read_text()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def write_until(stop: threading.Event, dsn: str, committed: list[str]) -> None:
@@ -118,11 +68,11 @@ async def test_a_daemon_that_knows_both_servers_goes_on_with_the_promoted_one_an
             add_webhook(connection, url=receiver.url("/hook"), max_retry_attempts=100)
         writing = asyncio.create_task(asyncio.to_thread(write_until, stop, pair.dsn("crm"), committed))
         try:
-            with daemon(tmp_path, pair.dsn("crm")) as log:
+            with daemon_process(tmp_path, pair.dsn("crm")) as daemon:
                 await receiver.wait_for(50)
                 await asyncio.to_thread(pair.fail_over)
                 before = len(committed)
-                await until(
+                await eventually(
                     lambda: len(committed) > before + 50, "the application writes to the promoted server"
                 )
                 stop.set()
@@ -132,16 +82,17 @@ async def test_a_daemon_that_knows_both_servers_goes_on_with_the_promoted_one_an
                         row[0] for row in connection.execute("select customer_name from callback_requests")
                     }
                     assert set(committed) <= rows
-                    await until(lambda: arrived(receiver) >= rows, "all that was committed arrives")
+                    await eventually(lambda: arrived(receiver) >= rows, "all that was committed arrives")
                     assert arrived(receiver) == rows
                     left = "select events_waiting + deliveries_pending + deliveries_in_flight from pgrelay.health"
-                    await until(lambda: connection.execute(left).fetchone() == (0,), "all is recorded")
+                    await eventually(lambda: connection.execute(left).fetchone() == (0,), "all is recorded")
                     ends = connection.execute("select distinct status from pgrelay.deliveries").fetchall()
                     assert ends == [("succeeded",)]
+                daemon.end()
+                assert daemon.said("database_lost") and daemon.said("database_back")
         finally:
             stop.set()
             await writing
-        assert {"database_lost", "database_back"} <= set(log.events())
 
 
 async def test_a_daemon_that_is_led_to_a_standby_says_so_and_serves_it_once_it_is_promoted(
@@ -151,12 +102,12 @@ async def test_a_daemon_that_is_led_to_a_standby_says_so_and_serves_it_once_it_i
         with psycopg.connect(pair.primary.dsn("crm"), autocommit=True) as connection:
             add_webhook(connection, url=receiver.url("/hook"))
             request_a_callback(connection, "Zoe")
-        with daemon(tmp_path, pair.standby.dsn("crm", tcp=True)) as log:
-            await log.has("database_is_standby")
+        with daemon_process(tmp_path, pair.standby.dsn("crm", tcp=True)) as daemon:
+            await daemon.says("database_is_standby")
             assert receiver.seen == []
             await asyncio.to_thread(pair.fail_over)
             await receiver.wait_for(1, within=60)
-            assert "daemon_started" in log.events()
+            assert daemon.said("daemon_started")
             with psycopg.connect(pair.standby.dsn("crm"), autocommit=True) as connection:
                 request_a_callback(connection, "Yan")
             await receiver.wait_for(2, within=60)

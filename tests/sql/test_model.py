@@ -36,7 +36,7 @@ from support.queue import (
     value,
 )
 
-EXAMPLES = int(os.environ.get("PGRELAY_MODEL_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("PGRELAY_MODEL_EXAMPLES", "40"))
 STEPS = int(os.environ.get("PGRELAY_MODEL_STEPS", "40"))
 
 _CLEAR = """
@@ -311,7 +311,7 @@ class Deliveries(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.rows)
     @rule(pick=some)
     def cancel(self, pick: int) -> None:
-        row = self._row(pick)
+        row = self._row(pick, Status.PENDING)
         done = value(self.db, "select pgrelay.cancel_delivery(%s)", row.id)
         assert done == (row.status is Status.PENDING)
         assert [changed.id for changed in self.ledger.audit("cancel")] == [row.id] * done
@@ -319,7 +319,7 @@ class Deliveries(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.rows)
     @rule(pick=some)
     def retry(self, pick: int) -> None:
-        row = self._row(pick)
+        row = self._row(pick, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
         try:
             done = value(self.db, "select pgrelay.retry_delivery(%s)", row.id)
         except psycopg.Error as error:
@@ -347,6 +347,10 @@ class Deliveries(RuleBasedStateMachine):
         assert count == len(events)
         self.ledger.replayed(webhook, [row[0] for row in events])
         self.ledger.audit()
+
+    @rule(which=some)
+    def pause(self, which: int) -> None:
+        self.change(which, "paused")
 
     @rule(which=some, change=st.sampled_from(CHANGES))
     def change(self, which: int, change: str) -> None:
@@ -409,9 +413,10 @@ class Deliveries(RuleBasedStateMachine):
     def _webhook(self, which: int) -> int:
         return self.webhooks[which % len(self.webhooks)]
 
-    def _row(self, pick: int) -> Row:
+    def _row(self, pick: int, *mostly: Status) -> Row:
         rows = list(self.ledger.rows.values())
-        return rows[pick % len(rows)]
+        wanted = [row for row in rows if row.status in mostly] if pick % 4 else []
+        return (wanted or rows)[pick % len(wanted or rows)]
 
     def _held(self) -> list[Row]:
         return [row for row in self.ledger.rows.values() if row.status is Status.IN_FLIGHT]
@@ -427,7 +432,7 @@ def test_whatever_is_done_in_whatever_order_nothing_is_lost_invented_or_sent_out
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
             deadline=None,
-            derandomize=EXAMPLES == 25,
+            derandomize=EXAMPLES == 40,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
