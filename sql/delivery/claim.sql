@@ -18,6 +18,7 @@ as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_limited bigint[];
+    v_elsewhere bigint[];
     v_closed bigint[];
     v_probes bigint[] := '{}';
 begin
@@ -25,12 +26,14 @@ begin
            array_agg(w.id) filter (where h.webhook_id is not null)
     into v_limited, v_closed
     from unnest(p_webhook_ids) as t (id)
-    join pgrelay.webhook_configurations w on w.id = t.id
+    join pgrelay.webhook_configurations w on w.id = t.id and w.is_active and not w.paused
     left join pgrelay.webhook_health h on h.webhook_id = w.id and (h.held_until > v_now or h.probe_wait is not null);
-    if v_closed is not null then v_probes := pgrelay.grant_probes(v_closed); end if;
-    if v_limited is not null then
-        v_closed := v_closed || pgrelay.owned_elsewhere(p_daemon_id, v_limited);
+    if v_limited is not null then v_elsewhere := pgrelay.owned_elsewhere(p_daemon_id, v_limited); end if;
+    if v_closed is not null then
+        -- what another daemon serves, that one probes
+        v_probes := pgrelay.grant_probes(array(select c from unnest(v_closed) as c where v_elsewhere is null or c <> all (v_elsewhere)));
     end if;
+    v_closed := v_closed || v_elsewhere;
     return query
     with picked as materialized (
         select q.id, q.next_attempt_at as due, w.version

@@ -4,8 +4,9 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off s
 as $$
 -- Make a daemon the owner of those webhooks that nobody alive serves; of the others, return those that somebody else does.
 --
--- An owner stays it until its daemon ends. Its successor lets a second pass before the first request, because the last
--- ones of the owner before may just have gone out.
+-- An owner stays it until its daemon ends or is declared dead. That its lease is over is not enough: it may come back with
+-- what it holds (the database was away, say), and there would be two. Its successor lets a second pass before the first
+-- request, because the last ones of the owner before may just have gone out.
 declare
     v_lost bigint[];
 begin
@@ -14,8 +15,7 @@ begin
     where not exists (select from pgrelay.webhook_owners mine where mine.webhook_id = w and mine.daemon_id = p_daemon_id)
     order by w
     on conflict (webhook_id) do update set daemon_id = excluded.daemon_id, since = clock_timestamp()
-    where not exists (select from pgrelay.daemons d
-                      where d.id = o.daemon_id and d.ended_at is null and d.lease_until > clock_timestamp());
+    where not exists (select from pgrelay.daemons d where d.id = o.daemon_id and d.ended_at is null);
     select array_agg(o.webhook_id) into v_lost
     from unnest(p_webhook_ids) as w join pgrelay.webhook_owners o on o.webhook_id = w and o.daemon_id <> p_daemon_id;
     return v_lost;

@@ -26,7 +26,7 @@ begin
     left join pgrelay.webhook_health h on h.webhook_id = w.id
     where first.due < 'infinity' and not exists (
         select from pgrelay.webhook_owners o join pgrelay.daemons d on d.id = o.daemon_id
-        where o.webhook_id = w.id and o.daemon_id <> p_daemon_id and d.ended_at is null and d.lease_until > v_now)
+        where o.webhook_id = w.id and o.daemon_id <> p_daemon_id and d.ended_at is null)
     limit p_limit;
 end
 $$;

@@ -72,7 +72,9 @@ begin
     select o.id from outcomes o where not p_resent and not exists (select from mine m where m.n = o.n);
     if v_orders is not null and pgrelay.order_after(v_webhooks, v_orders) > 0 then perform pgrelay.ring_bell(); end if;
     if 'failed' = any (p_verdicts) then
-        perform pgrelay.tell_failed(array(select id from unnest(p_delivery_ids, p_verdicts) as u (id, verdict) where verdict = 'failed'));
+        -- those that failed here and now: not what is late, or was recorded before
+        perform pgrelay.tell_failed(array(
+            select h.id from pgrelay.delivery_history h where h.id = any (p_delivery_ids) and h.finished_at = v_now));
     end if;
 end
 $$;

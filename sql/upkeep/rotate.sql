@@ -83,8 +83,9 @@ declare
     v_count bigint;
 begin
     execute format($sql$
-        insert into pgrelay.outbox_kept (slot, id, event_type, source, resource_id, company_id, idempotency_key, occurred_at, only_webhook, xid, body)
-        select -1, o.id, o.event_type, o.source, o.resource_id, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.xid, o.body
+        insert into pgrelay.outbox_kept (slot, id, event_type, source, resource_id, company_id, idempotency_key, occurred_at, only_webhook, valid_until, xid, body)
+        select -1, o.id, o.event_type, o.source, o.resource_id, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until,
+            o.xid, o.body
         from (select * from pgrelay.%1$I where id = any ($1)
               union all select * from pgrelay.%1$I where xid >= pg_snapshot_xmax($2) and not id = any ($1)
               union all select * from pgrelay.%1$I where xid = any (array(select pg_snapshot_xip($2))) and not id = any ($1)) as o$sql$,

@@ -28,7 +28,8 @@ TRANSITIONS: Mapping[str, tuple[frozenset[Status], frozenset[Status]]] = {
     "claim": (frozenset({Status.PENDING}), frozenset({Status.IN_FLIGHT})),
     "succeed": (frozenset({Status.IN_FLIGHT}), frozenset({Status.SUCCEEDED})),
     "fail": (frozenset({Status.IN_FLIGHT}), frozenset({Status.PENDING, Status.FAILED})),
-    "lapse": (frozenset({Status.IN_FLIGHT}), frozenset({Status.PENDING, Status.FAILED})),
+    # cancelled: its webhook was deleted or made inactive meanwhile
+    "lapse": (frozenset({Status.IN_FLIGHT}), frozenset({Status.PENDING, Status.FAILED, Status.CANCELLED})),
     "give_back": (frozenset({Status.IN_FLIGHT}), frozenset({Status.PENDING})),
     "cancel": (frozenset({Status.PENDING}), frozenset({Status.CANCELLED})),
     "expire": (frozenset({Status.PENDING}), frozenset({Status.EXPIRED})),

@@ -114,6 +114,11 @@ class Holdings:
                 moment = asyncio.get_running_loop().time() + claim.expires_in
                 self._too_old[claim.delivery_id, claim.lease_no] = moment
             lane = self._lanes.of(claim.webhook_id)
+            if lane.rate is not None and lane.rated_as != identity:
+                lane.rate, lane.rated_as = (
+                    RateLimit(lane.rate.rate, asyncio.get_running_loop().time()),
+                    identity,
+                )
             lane.ready.append((identity, claim))
             self._slots.offer(lane)
 

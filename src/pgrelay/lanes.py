@@ -39,6 +39,8 @@ class Lane:
     #: The limits of the webhook itself; 0 and None: it has none.
     most: int = 0
     rate: RateLimit | None = None
+    #: The daemon's id under which the rate was counted. With a new one, somebody else may have sent meanwhile.
+    rated_as: int = 0
     #: It is looked at again when its rate limit allows the next request.
     rate_alarm: bool = False
     #: Attempts that failed here since the last success.

@@ -11,6 +11,8 @@ import pytest
 from pgrelay.observation import (
     CircuitClosed,
     CircuitOpened,
+    DaemonDeclaredDead,
+    DaemonStarted,
     Delivered,
     DeliveriesExpired,
     DeliveryFailed,
@@ -61,6 +63,31 @@ async def test_the_rate_limit_holds_when_its_daemon_is_replaced(
         await until(db, DONE, 25)
     arrivals = [request.at for request in receiver.seen_at("/hook")]
     assert all(later - earlier > 1.0 for earlier, later in zip(arrivals, arrivals[10:], strict=False))
+
+
+async def test_the_rate_limit_holds_when_a_daemon_takes_over_that_has_served_the_webhook_before(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/hook"), rate_limit_per_second=1)
+    async with daemon(database.dsn, {"daemon.lease": 2.0}) as one:
+        emit(db)
+        await one.seen(Delivered)
+        async with daemon(database.dsn, {"daemon.name": "two"}) as two:
+            with db.transaction():
+                db.execute(
+                    "update pgrelay.daemons set lease_until = now() - interval '1 s' where name = 'one'"
+                )
+                db.execute("select pgrelay.release_lapsed()")
+                db.execute(
+                    "select pgrelay.owned_elsewhere(%s, array[1])", (two.of(DaemonStarted)[0].daemon_id,)
+                )
+            await one.seen(DaemonDeclaredDead)
+            emit(db, 3)
+            await two.seen(Delivered)
+        await one.seen(Delivered, 2)
+        await until(db, DONE, 4)
+    arrivals = [request.at for request in receiver.seen_at("/hook")]
+    assert min(later - earlier for earlier, later in pairwise(arrivals)) > 1.0
 
 
 async def test_no_more_requests_run_at_once_than_the_webhook_allows_over_two_daemons(

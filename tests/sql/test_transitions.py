@@ -64,6 +64,11 @@ class Scene:
         self.db.execute("update pgrelay.daemons set lease_until = clock_timestamp() - interval '1 second'")
         self.db.execute("select pgrelay.release_lapsed()")
 
+    def lapse_when_its_webhook_is_inactive(self) -> None:
+        if status(self.db, self.id) is Status.IN_FLIGHT:
+            self.db.execute("select pgrelay.set_active(%s, false)", (self.webhook,))
+        self.lapse()
+
     def give_back(self) -> None:
         self.db.execute("select pgrelay.give_back(%s, array[%s]::bigint[])", (self.daemon, self.id))
 
@@ -74,9 +79,13 @@ class Scene:
         self.db.execute("select pgrelay.retry_delivery(%s)", (self.id,))
 
     def expire(self) -> None:
+<<<<<<< HEAD
         self.db.execute(
             "update pgrelay.delivery_queue set expires_at = clock_timestamp() where id = %s", (self.id,)
         )
+=======
+        self.db.execute("update pgrelay.delivery_queue set expires_at = now() where id = %s", (self.id,))
+>>>>>>> 1d1fd7510f56c322c2e7903b376c9a7f2b21203c
         self.db.execute("select pgrelay.expire_deliveries()")
 
 
@@ -87,6 +96,12 @@ VERBS: dict[str, tuple[Callable[[Scene], None], str, Status, Status]] = {
     "record retry": (Scene.retry_later, "fail", Status.PENDING, Status.PENDING),
     "record failed": (Scene.give_up, "fail", Status.FAILED, Status.FAILED),
     "release_lapsed": (Scene.lapse, "lapse", Status.PENDING, Status.FAILED),
+    "release_lapsed of an inactive webhook": (
+        Scene.lapse_when_its_webhook_is_inactive,
+        "lapse",
+        Status.CANCELLED,
+        Status.CANCELLED,
+    ),
     "give_back": (Scene.give_back, "give_back", Status.PENDING, Status.PENDING),
     "cancel_delivery": (Scene.cancel, "cancel", Status.CANCELLED, Status.CANCELLED),
     "expire_deliveries": (Scene.expire, "expire", Status.EXPIRED, Status.EXPIRED),

@@ -100,6 +100,21 @@ def test_a_probe_is_not_spent_on_a_webhook_that_has_nothing_due(
     assert len(claim(db, daemon, webhook)) == 1
 
 
+def test_no_probe_is_spent_by_a_daemon_that_does_not_serve_the_webhook_nor_on_a_paused_one(
+    db: psycopg.Connection, daemon: int, webhook: int
+) -> None:
+    db.execute("update pgrelay.webhook_configurations set max_concurrency = 2")
+    other = sign_on(db, "two")
+    assert len(claim(db, other, {webhook: 1})) == 1
+    note(db, webhook, 3)
+    probe_now(db)
+    assert claim(db, daemon, webhook) == []
+    db.execute("update pgrelay.webhook_configurations set paused = true")
+    assert claim(db, other, webhook) == []
+    db.execute("update pgrelay.webhook_configurations set paused = false")
+    assert len(claim(db, other, webhook)) == 1
+
+
 def test_the_first_success_closes_it_and_all_is_leased_again(
     db: psycopg.Connection, webhook: int, daemon: int
 ) -> None:
@@ -177,6 +192,17 @@ def test_the_operator_hears_of_a_disabled_webhook_and_of_a_delivery_given_up(
     # what cannot be delivered to the operator makes no further events
     record(db, daemon, *(failed(lease) for lease in leases.values()))
     assert expand(db, daemon).leases == []
+
+
+def test_the_operator_hears_once_of_a_delivery_whose_failure_is_recorded_twice_or_late(
+    db: psycopg.Connection, webhook: int, daemon: int
+) -> None:
+    add_webhook(db, "pgrelay", ["delivery.failed"])
+    (lease,) = claim(db, daemon, {webhook: 1})
+    record(db, daemon, failed(lease))
+    record(db, daemon, failed(lease), resent=True)
+    record(db, daemon, failed(lease))
+    assert value(db, "select count(*) from pgrelay.outbox where event_type = 'delivery.failed'") == 1
 
 
 def test_no_event_is_made_for_an_operator_who_does_not_listen(

@@ -55,8 +55,23 @@ def test_when_its_daemon_ends_another_takes_over(db: psycopg.Connection, limited
         db.execute("select pgrelay.sign_off(%s)", (one,))
     else:
         db.execute("update pgrelay.daemons set lease_until = now() - interval '1 s' where id = %s", (one,))
+        db.execute("select pgrelay.release_lapsed()")
     assert len(claim(db, two, {limited: 1})) == 1
     assert value(db, "select daemon_id from pgrelay.webhook_owners") == two
+
+
+def test_one_that_comes_back_before_it_was_declared_dead_serves_on_alone(
+    db: psycopg.Connection, limited: int
+) -> None:
+    one, two = sign_on(db, "one"), sign_on(db, "two")
+    add_events(db, 2)
+    pend(db, one)
+    claim(db, one, {limited: 1})
+    db.execute("update pgrelay.daemons set lease_until = now() - interval '1 s' where id = %s", (one,))
+    assert claim(db, two, {limited: 1}) == []
+    assert db.execute("select * from pgrelay.pending_webhooks(0, 9, %s)", (two,)).fetchall() == []
+    assert value(db, "select pgrelay.heartbeat(%s, 60, true, '')", one) is True
+    assert claim(db, two, {limited: 1}) == [] and len(claim(db, one, {limited: 1})) == 1
 
 
 def test_two_that_claim_at_the_same_time_do_not_both_become_owner(
