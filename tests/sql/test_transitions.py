@@ -79,13 +79,7 @@ class Scene:
         self.db.execute("select pgrelay.retry_delivery(%s)", (self.id,))
 
     def expire(self) -> None:
-<<<<<<< HEAD
-        self.db.execute(
-            "update pgrelay.delivery_queue set expires_at = clock_timestamp() where id = %s", (self.id,)
-        )
-=======
         self.db.execute("update pgrelay.delivery_queue set expires_at = now() where id = %s", (self.id,))
->>>>>>> 1d1fd7510f56c322c2e7903b376c9a7f2b21203c
         self.db.execute("select pgrelay.expire_deliveries()")
 
 
