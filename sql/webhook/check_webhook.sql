@@ -117,6 +117,9 @@ begin
             perform pgrelay.refuse_webhook('id_is_fixed', 'the id of a webhook cannot be changed', 'Its deliveries refer to it. Insert another webhook.');
         end if;
         new.version := old.version + 1;
+        if new.secret_key <> old.secret_key and new.secret_revealed_at is not distinct from old.secret_revealed_at then
+            new.secret_revealed_at := null;
+        end if;
     end if;
     return new;
 end

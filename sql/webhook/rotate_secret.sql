@@ -12,7 +12,7 @@ begin
     update pgrelay.webhook_configurations
     set previous_secret_key = case when p_overlap > interval '0' then secret_key end,
         previous_secret_expires_at = case when p_overlap > interval '0' then clock_timestamp() + p_overlap end,
-        secret_key = v_secret
+        secret_key = v_secret, secret_revealed_at = clock_timestamp()
     where id = p_webhook_id;
     if not found then
         raise exception using errcode = 'PGR20', message = format('there is no webhook %s', p_webhook_id), hint = 'See pgrelay.webhook_configurations.';

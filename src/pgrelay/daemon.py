@@ -12,7 +12,7 @@ from typing import Any
 
 import pgrelay
 from pgrelay.addresses import Policy as AddressPolicy
-from pgrelay.api.app import make_app
+from pgrelay.api.app import api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.attempt import RetryPolicy
 from pgrelay.config.settings import Settings, changed_keys, reloaded
@@ -206,9 +206,8 @@ class Daemon:
         if self._stopping.is_set():
             return
         if settings.http.listen is not None:
-            self._observe(
-                HttpServing(await stack.enter_async_context(serving(make_app(), settings.http.listen)))
-            )
+            app = make_app(api_app(self._open_for_api, self._observe))
+            self._observe(HttpServing(await stack.enter_async_context(serving(app, settings.http.listen))))
         self._observe(DaemonStarted(self._daemon_id, settings.daemon.name, pgrelay.__version__))
 
         background: list[Chore] = [
@@ -320,6 +319,15 @@ class Daemon:
         await refuse_standby(connection)
         await refuse_unknown_schema(connection)
         await refuse_copy(connection, self._settings.environment)
+
+    async def _open_for_api(self) -> Connection:
+        connection = await self._open("api")
+        try:
+            await self._admit(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     @contextlib.asynccontextmanager
     async def _link(self, purpose: str) -> AsyncIterator[Link]:

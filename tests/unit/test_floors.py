@@ -40,6 +40,7 @@ LIBRARIES = {
     "yarl": HTTP,  # aiohttp's URLs
     "yaml": {"config/load"},
     "structlog": {"logs"},
+    "jsonschema": {"api"},
     "uvloop": {"cli", "daemon"},
 }
 

@@ -354,7 +354,7 @@ SECTIONS = {
     "daemon": "How `pgrelay run` works.",
     "delivery": "How requests are made and retried; a webhook's own columns come first.",
     "network": "What may be called.",
-    "http": "What is served over HTTP: health, for those who look after it.",
+    "http": "What is served over HTTP: health, for those who look after it, and the REST API, for those with a token.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",
 }

@@ -88,7 +88,7 @@ async def may_apply(admin: Admin, tables: list[str]) -> Row:
 async def missing_roles(admin: Admin) -> list[str]:
     """Group roles that do not exist in the cluster."""
     rows = await admin.rows(
-        "select r from unnest(array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader']) as r"
+        "select r from unnest(array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader', 'pgrelay_tenant']) as r"
         " where not exists (select from pg_roles where rolname = r)"
     )
     return [row["r"] for row in rows]

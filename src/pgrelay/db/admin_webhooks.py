@@ -12,20 +12,24 @@ from pgrelay.errors import Refused
 #: What pgrelay_reader may see of a webhook; secrets and header values it may not.
 _OPEN = (
     "w.id, w.company_id, w.name, w.url, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
-    " w.max_retry_attempts, w.retry_schedule, w.description, w.created_by, w.previous_secret_expires_at, w.version,"
+    " w.max_retry_attempts, w.retry_schedule, w.description, w.created_by, w.previous_secret_expires_at,"
+    " w.secret_revealed_at, w.version,"
     " w.created_at, w.updated_at"
 )
 _FIGURES = (
     "s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
     " s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
 )
-_FROM = "from pgrelay.webhook_configurations w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
+_FROM = "from pgrelay.webhook_configurations w left join {schema}webhook_stats s on s.webhook_id = w.id"
+
+_HEADERS = ", w.headers"
 
 #: Columns that insert() and update() take.
 WRITABLE = frozenset(
     {
         *("company_id", "name", "url", "subscribed_events", "secret_key", "is_active", "timeout_seconds"),
-        *("max_retry_attempts", "retry_schedule", "headers", "description", "paused"),
+        *("max_retry_attempts", "retry_schedule", "headers", "description", "paused", "created_by"),
+        "secret_revealed_at",
     }
 )
 
@@ -33,7 +37,7 @@ WRITABLE = frozenset(
 async def webhooks(admin: Admin, company: str | None = None) -> list[Row]:
     """All of them, or one tenant's, with their figures."""
     return await admin.rows(
-        f"select {_OPEN}, {_FIGURES} {_FROM}"
+        f"select {_OPEN}, {_FIGURES} {_FROM.format(schema=admin.schema)}"
         " where %(company)s::text is null or w.company_id = %(company)s order by w.id",
         company=company,
     )
@@ -46,9 +50,41 @@ async def webhook(admin: Admin, webhook_id: int) -> Row:
         " and has_column_privilege('pgrelay.webhook_configurations', 'headers', 'select')"
     )
     secrets = ", w.secret_key, w.headers" if may else ""
-    found = await admin.one(f"select {_OPEN}{secrets}, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
+    found = await admin.one(
+        f"select {_OPEN}{secrets}, {_FIGURES} {_FROM.format(schema=admin.schema)} where w.id = %s", webhook_id
+    )
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
+    return found
+
+
+async def page(
+    admin: Admin, *, company: str | None, active: bool | None, after: int, headers: bool, limit: int
+) -> list[Row]:
+    """Webhooks from the one after `after` on, by id, without figures; with `headers` where this role may see them."""
+    return await admin.rows(
+        f"select {_OPEN}{_HEADERS if headers else ''} from pgrelay.webhook_configurations w"
+        " where w.id > %(after)s and (%(company)s::text is null or w.company_id = %(company)s)"
+        " and (%(active)s::boolean is null or w.is_active = %(active)s) order by w.id limit %(limit)s",
+        company=company,
+        active=active,
+        after=after,
+        limit=limit,
+    )
+
+
+async def configuration(admin: Admin, webhook_id: int, *, headers: bool, lock: bool = False) -> Row | None:
+    """One webhook without figures, None if there is none; `lock` keeps others from changing it in this transaction."""
+    return await admin.one(
+        f"select {_OPEN}{_HEADERS if headers else ''} from pgrelay.webhook_configurations w where w.id = %s"
+        f"{' for update' if lock else ''}",
+        webhook_id,
+    )
+
+
+async def reveal(admin: Admin, webhook_id: int) -> str | None:
+    """The webhook's secret if nobody was shown it yet; from now on somebody was."""
+    found: str | None = await admin.value("select pgrelay.reveal_secret(%s)", webhook_id)
     return found
 
 
@@ -113,13 +149,13 @@ async def rotate_secret(admin: Admin, webhook_id: int, overlap: float) -> str:
 
 async def send_test(admin: Admin, webhook_id: int) -> int:
     """Send a test event; its id."""
-    return int(await admin.value("select pgrelay.test_webhook(%s)", webhook_id))
+    return int(await admin.value(f"select {admin.schema}test_webhook(%s)", webhook_id))
 
 
 async def delivery_of(admin: Admin, event_id: int, webhook_id: int) -> Row | None:
     """The delivery of an event to a webhook, once the daemon has made it."""
     return await admin.one(
-        "select id, status, attempts from pgrelay.deliveries where event_id = %s and webhook_id = %s",
+        f"select id, status, attempts from {admin.schema}deliveries where event_id = %s and webhook_id = %s",
         event_id,
         webhook_id,
     )

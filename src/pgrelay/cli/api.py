@@ -1,0 +1,61 @@
+"""`pgrelay api`: the REST API alone, without a daemon."""
+
+import asyncio
+import ipaddress
+import signal
+import sys
+
+from pgrelay.cli.context import Context
+from pgrelay.errors import Refused
+
+
+async def api(context: Context) -> int:
+    from pgrelay.api.app import api_app, make_app
+    from pgrelay.api.server import serving
+    from pgrelay.db import tokens
+    from pgrelay.db.connect import Connection, connect
+    from pgrelay.db.guard import refuse_standby, refuse_unknown_schema
+    from pgrelay.logs import configure, log_observation
+    from pgrelay.observation import HttpServing
+
+    settings = context.settings
+    listen = context.argument("listen")
+    async with context.admin() as admin:
+        if not is_loopback(listen) and not await tokens.any_usable(admin):
+            raise Refused(
+                f"{listen} is an address that others can reach, and there is no token yet",
+                "Make one first: pgrelay tokens create --help",
+            )
+
+    async def open_connection() -> Connection:
+        connection = await connect(
+            settings.database.dsn,
+            application_name="pgrelay api",
+            connect_timeout=settings.database.connect_timeout,
+            statement_timeout=settings.database.statement_timeout,
+        )
+        try:
+            await refuse_standby(connection)
+            await refuse_unknown_schema(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    configure(settings.log.level, settings.log.format, sys.stdout)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with serving(make_app(api_app(open_connection, log_observation)), listen) as url:
+        log_observation(HttpServing(url))
+        await stopping.wait()
+    return 0
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach an address ("HOST:PORT"). A name other than localhost is taken for public."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
