@@ -57,7 +57,13 @@ def listed(**filters: Schema) -> dict[str, Schema]:
             "default": DEFAULT_LIMIT,
             "description": "Items on a page.",
         },
-        "cursor": {"type": "string", "maxLength": 500, "description": "next_cursor of the page before."},
+        "cursor": {
+            "type": "string",
+            "maxLength": 500,
+            "pattern": "^[A-Za-z0-9_-]+$",
+            "x-said": "it is not one that this list gave",
+            "description": "next_cursor of the page before.",
+        },
     }
 
 
@@ -71,6 +77,6 @@ EVENT_TYPE: Schema = {
     "x-said": "it must be an event type, or a pattern such as callback.*",
     "description": "Of this event type, or of all that a pattern such as callback.* takes in.",
 }
-RESOURCE: Schema = {**TEXT, "maxLength": 1000, "description": "Of this resource_id only."}
+RESOURCE: Schema = {**TEXT, "maxLength": 200, "description": "Of this resource_id only."}
 SINCE: Schema = {**MOMENT, "description": "From then on."}
 UNTIL: Schema = {**MOMENT, "description": "Until before then."}

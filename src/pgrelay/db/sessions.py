@@ -17,8 +17,15 @@ from pgrelay.db.admin import ONLY_THE_TENANTS, Admin, grant_statement
 from pgrelay.db.tokens import Access, Role
 from pgrelay.errors import NotPermitted, Refused
 
-_TENANT = "select set_config('pgrelay.company_id', %s, true), set_config('role', 'pgrelay_tenant', true)"
-_READER = "select set_config('transaction_read_only', 'on', true), set_config('role', 'pgrelay_reader', true)"
+# No statement of a stranger's keeps one of the few connections for long.
+_SHORT = "set_config('statement_timeout', '10s', true)"
+_TENANT = (
+    f"select {_SHORT}, set_config('pgrelay.company_id', %s, true), set_config('role', 'pgrelay_tenant', true)"
+)
+_READER = (
+    f"select {_SHORT}, set_config('transaction_read_only', 'on', true),"
+    " set_config('role', 'pgrelay_reader', true)"
+)
 
 
 class Sessions:
@@ -28,9 +35,11 @@ class Sessions:
         self._open = open_connection
         self._free: list[AsyncConnection] = []
         self._places = asyncio.Semaphore(size)
+        self._closed = False
 
     async def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close all connections; those in use when their block ends."""
+        self._closed = True
         while self._free:
             await self._free.pop().close()
 
@@ -70,7 +79,9 @@ class Sessions:
                 await _roll_back(connection)
                 raise
             finally:
-                if not connection.closed:
+                if self._closed:
+                    await connection.close()
+                elif not connection.closed:
                     self._free.append(connection)
 
     async def _begun(self) -> AsyncConnection:
