@@ -57,8 +57,8 @@ class Call:
 
     @property
     def company(self) -> str | None:
-        """The tenant that is asked for; None asks for all. What a tenant itself may see, the database decides."""
-        found: str | None = self.query.get("company_id", self.access.company_id)
+        """The tenant that is asked for; None asks for all that may be seen."""
+        found: str | None = self.query.get("company_id")
         return found
 
     async def once(self, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
