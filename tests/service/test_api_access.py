@@ -1,18 +1,21 @@
 """Who may do what over the REST API: every route, with every kind of wrong token."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
+import aiohttp
 import psycopg
 import pytest
 
+from pgrelay.api.app import CONNECTIONS
 from pgrelay.api.route import Route
 from pgrelay.api.table import ROUTES
 from pgrelay.observation import ApiFailed, LoginRefused
 from support.api import Api, Client, Reply, make_token, serving_api
 from support.database import Database, Role
-from support.queue import add_event, add_webhook, expand, failed, record, sign_on
+from support.queue import add_event, add_webhook, expand, failed, record, sign_on, value
 
 #: Bodies that each route would take.
 BODIES: dict[str, Any] = {
@@ -211,6 +214,49 @@ async def test_a_role_that_may_not_act_for_tenants_is_told_in_the_log_which_gran
         (told,) = (one for one in api.observed if isinstance(one, ApiFailed))
         assert f"grant pgrelay_tenant to {made.name};" in told.reason
         assert (await api.client(make_token(db, "admin")).get("/webhooks")).status == 200
+
+
+async def test_where_the_role_does_not_exist_tenants_are_refused_and_admins_are_not(
+    api: Api, db: psycopg.Connection
+):
+    tenant, admin = api.client(make_token(db, "tenant", "1")), api.client(make_token(db, "admin"))
+    db.execute("alter role pgrelay_tenant rename to pgrelay_tenant_hidden")
+    try:
+        refused = await tenant.get("/webhooks")
+        assert (refused.status, refused.body["type"]) == (503, "urn:pgrelay:problem:not-granted")
+        (told,) = (one for one in api.observed if isinstance(one, ApiFailed))
+        assert "create role pgrelay_tenant" in told.reason
+        assert (await admin.get("/webhooks")).status == 200
+    finally:
+        db.execute("alter role pgrelay_tenant_hidden rename to pgrelay_tenant")
+    assert (await tenant.get("/webhooks")).status == 200
+
+
+async def test_more_requests_than_connections_wait_their_turn(api: Api, db: psycopg.Connection):
+    clients = [api.client(make_token(db, "tenant", str(number))) for number in range(5)]
+    add_webhook(db, "3")
+    answers = await asyncio.gather(*(client.get("/webhooks") for client in clients * 10))
+    assert {answer.status for answer in answers} == {200}
+    assert [len(answer.body["items"]) for answer in answers] == [0, 0, 0, 1, 0] * 10
+    connections = "select count(*) from pg_stat_activity where application_name = 'pgrelay api'"
+    assert value(db, connections) <= CONNECTIONS
+
+
+async def test_a_client_that_hangs_up_leaves_nothing_behind(api: Api, db: psycopg.Connection):
+    admin = api.client(make_token(db, "admin"))
+    webhook = add_webhook(db)
+    with db.transaction():
+        db.execute("select from pgrelay.webhook_configurations for update")
+        for _ in range(CONNECTIONS + 1):
+            with pytest.raises(TimeoutError):
+                await admin.patch(
+                    f"/webhooks/{webhook}", 1, json={"name": "x"}, timeout=aiohttp.ClientTimeout(total=0.2)
+                )
+        while value(db, "select count(*) from pg_locks where not granted"):
+            await asyncio.sleep(0.01)
+    assert (await admin.get(f"/webhooks/{webhook}")).body["name"] == "orders"
+    assert not [one for one in api.observed if isinstance(one, ApiFailed)]
+    assert (await admin.patch(f"/webhooks/{webhook}", 1, json={"name": "y"})).status == 200
 
 
 async def test_a_connection_that_died_while_nobody_used_it_is_not_noticed(api: Api, db: psycopg.Connection):

@@ -6,9 +6,9 @@ from typing import Any
 
 from pgrelay.api import webhooks
 from pgrelay.api.call import Answer, Call, page
+from pgrelay.api.fields import page_of, ref
 from pgrelay.api.problems import Fault, conflict, invalid, not_found
 from pgrelay.api.route import COMPANY, EVENT_ID, EVENT_TYPE, RESOURCE, SINCE, UNTIL, WEBHOOK_ID, Route, listed
-from pgrelay.api.schemas import page_of, ref
 from pgrelay.api.validate import moment
 from pgrelay.db import admin_deliveries, admin_upkeep
 from pgrelay.db.admin import Row

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from pgrelay.api import event_types, webhooks
 from pgrelay.api.call import Answer, Call, page
+from pgrelay.api.fields import page_of, record, ref
 from pgrelay.api.problems import Fault, invalid, not_found
 from pgrelay.api.route import COMPANY, EVENT_TYPE, RESOURCE, SINCE, UNTIL, Route, listed
-from pgrelay.api.schemas import page_of, record, ref
 from pgrelay.db import admin_events
 
 _LONGEST_METRICS = timedelta(days=1)

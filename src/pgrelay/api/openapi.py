@@ -5,9 +5,10 @@ import re
 from typing import Any
 
 import pgrelay
+from pgrelay.api.fields import Schema, ref
 from pgrelay.api.problems import CONTENT_TYPE
 from pgrelay.api.route import Route
-from pgrelay.api.schemas import COMPONENTS, Schema, ref
+from pgrelay.api.schemas import COMPONENTS
 from pgrelay.api.table import ROUTES
 
 _DESCRIPTION = """\

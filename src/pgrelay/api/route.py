@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from pgrelay.api.call import DEFAULT_LIMIT, MAX_LIMIT, Answer, Call
-from pgrelay.api.schemas import EVENT_PATTERN, ID, MOMENT, TEXT, Schema
+from pgrelay.api.fields import EVENT_PATTERN, ID, MOMENT, TEXT, Schema
 
 Work = Callable[[Call], Awaitable[Answer]]
 

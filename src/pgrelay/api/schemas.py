@@ -1,134 +1,18 @@
-"""The nouns of the API as JSON Schema 2020-12. Keys are the columns of the schema `pgrelay`.
+"""The nouns of the API. Keys are the columns of the schema `pgrelay`.
 
 One text for three uses: requests are checked against it, the OpenAPI document carries it, the tests hold answers to it.
-`x-said` is what a person is told instead of a regular expression.
 """
 
-from typing import Any
-
+from pgrelay.api.bodies import BODIES, SETTINGS
+from pgrelay.api.fields import COUNT, FLAG, ID, MOMENT, TEXT, Schema, nullable, record
 from pgrelay.delivery import ErrorKind, Status
-
-Schema = dict[str, Any]
-
-EVENT_PATTERN = r"^(\*|[a-z0-9_]+(\.[a-z0-9_]+)?\.\*|[a-z0-9_]+(\.[a-z0-9_]+){1,2})$"
-_PATTERN_SAID = (
-    "it must be an event type (callback.created), or callback.* for all that start so, or * for all"
-)
-
-ID: Schema = {"type": "integer", "minimum": 1}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-MOMENT: Schema = {"type": "string", "format": "date-time"}
-TEXT: Schema = {"type": "string"}
-FLAG: Schema = {"type": "boolean"}
-
-
-def nullable(schema: Schema) -> Schema:
-    return {**schema, "type": [schema["type"], "null"]}
-
-
-def record(properties: dict[str, Schema], *, optional: tuple[str, ...] = (), **more: Any) -> Schema:
-    """An object of exactly these properties, all of them there but the optional ones."""
-    required = [name for name in properties if name not in optional]
-    return {
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-        **({"required": required} if required else {}),
-        **more,
-    }
-
-
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def page_of(name: str) -> Schema:
-    """One page of a list."""
-    return record(
-        {
-            "items": {"type": "array", "items": ref(name)},
-            "next_cursor": {
-                "type": ["string", "null"],
-                "description": "Pass it as cursor for the next page; null on the last one.",
-            },
-        }
-    )
-
-
-_SETTINGS: dict[str, Schema] = {
-    "name": {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": 200,
-        "pattern": r"\S",
-        "x-said": "it must not be blank",
-    },
-    "url": {
-        "type": "string",
-        "maxLength": 2048,
-        "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$",
-        "x-said": "it must begin with https:// (or http:// where the operator allows it), and be ASCII without spaces",
-        "examples": ["https://example.com/hooks/orders"],
-    },
-    "subscribed_events": {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": 100,
-        "items": {"type": "string", "maxLength": 200, "pattern": EVENT_PATTERN, "x-said": _PATTERN_SAID},
-        "description": "Event types, or callback.* for all that start so, or * for all.",
-        "examples": [["callback.*"]],
-    },
-    "is_active": {**FLAG, "description": "false: new events are not owed, pending deliveries are cancelled."},
-    "paused": {**FLAG, "description": "true: deliveries are kept and wait."},
-    "timeout_seconds": {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": 120,
-        "description": "For the whole request.",
-    },
-    "max_retry_attempts": {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": 100,
-        "description": "Attempts in all, the first included.",
-    },
-    "retry_schedule": {
-        "type": ["array", "null"],
-        "maxItems": 100,
-        "items": {"type": "integer", "minimum": 0, "maximum": 2_592_000},
-        "description": "Seconds to wait before each further attempt, the last repeated; null takes the operator's.",
-    },
-    "description": {"type": ["string", "null"], "maxLength": 2000},
-}
-_HEADER_VALUE: Schema = {
-    "type": "string",
-    "maxLength": 4096,
-    "pattern": r"^[!-~]([ -~\t]*[!-~])?$",
-    "x-said": "it must be visible ASCII, not empty, without spaces around it",
-}
-_HEADERS: Schema = {
-    "type": ["object", "null"],
-    "maxProperties": 50,
-    "propertyNames": {"maxLength": 200, "pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"},
-    "additionalProperties": _HEADER_VALUE,
-    "x-said": "names of headers are letters, digits and -",
-    "description": "Custom headers of each request. Their values are not shown again.",
-    "examples": [{"Authorization": "Bearer …"}],
-}
-_SECRET: Schema = {
-    "type": "string",
-    "maxLength": 100,
-    "pattern": r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
-    "x-said": "it must be whsec_ and base64 of 24 to 64 bytes",
-}
-_COMPANY: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
 
 _WEBHOOK: dict[str, Schema] = {
     "id": ID,
     "company_id": {**TEXT, "description": "The tenant; a webhook gets its own tenant's events only."},
     **{name: ({"type": schema["type"]} if name != "subscribed_events" else
               {"type": "array", "items": TEXT}) | {k: v for k, v in schema.items() if k == "description"}
-       for name, schema in _SETTINGS.items()},
+       for name, schema in SETTINGS.items()},
     "headers": {
         "type": ["object", "null"],
         "additionalProperties": TEXT,
@@ -212,55 +96,13 @@ _BUCKETS = (
     *("le_2500_ms", "le_5000_ms", "le_10000_ms", "gt_10000_ms"),
 )
 
-COMPONENTS: dict[str, Schema] = {
+COMPONENTS: dict[str, Schema] = BODIES | {
     "Webhook": record(_WEBHOOK),
-    "NewWebhook": record(
-        {"company_id": {**_COMPANY, "description": "Needed from an admin; a tenant's own if left out."}}
-        | _SETTINGS
-        | {"headers": _HEADERS, "secret_key": {**_SECRET, "description": "Generated if left out."}},
-        optional=(
-            *("company_id", "is_active", "paused", "timeout_seconds", "max_retry_attempts", "retry_schedule"),
-            *("description", "headers", "secret_key"),
-        ),
-    ),
-    "WebhookChange": record(
-        _SETTINGS
-        | {
-            "headers": _HEADERS
-            | {
-                "additionalProperties": {**_HEADER_VALUE, "type": ["string", "null"]},
-                "description": "Those named are set, or removed if null; null itself removes all.",
-            }
-        },
-        optional=(*_SETTINGS, "headers"),
-        minProperties=1,
-        description="A JSON merge patch (RFC 7396): what is left out stays as it is.",
-    ),
     "WebhookWithSecret": record(
         _WEBHOOK | {"secret_key": {**TEXT, "description": "Shown here and never again."}}
     ),
     "Secret": record({"id": ID, "secret_key": TEXT, "version": ID}),
-    "Rotation": record(
-        {
-            "overlap_seconds": {
-                "type": "integer",
-                "minimum": 0,
-                "maximum": 31_536_000,
-                "default": 86_400,
-                "description": "For how long the old secret signs too.",
-            }
-        },
-        optional=("overlap_seconds",),
-    ),
     "TestEvent": record({"event_id": ID}),
-    "Replay": record(
-        {
-            "since": {**MOMENT, "description": "Events captured from then on …"},
-            "until": {**MOMENT, "description": "… until before then; now if left out."},
-            "dry_run": {**FLAG, "default": False, "description": "Count only."},
-        },
-        optional=("until", "dry_run"),
-    ),
     "ReplayStarted": record({"deliveries": COUNT, "dry_run": FLAG}),
     "Delivery": record(_DELIVERY),
     "Attempt": record(_ATTEMPT),

@@ -176,6 +176,9 @@ def problems_as_json(observe: Callable[[Observation], None]) -> Any:
             return _problem(ours)
         except web.HTTPException as error:
             return _problem(_of_http(error))
+        except ConnectionError:
+            # the client hung up while its body was read; nobody hears this
+            return _problem(Problem(HTTPStatus.BAD_REQUEST, "connection-lost", "the connection was lost"))
         except Exception as error:
             observe(ApiFailed(request.method, request.path, f"{type(error).__name__}: {error}"))
             return _problem(problems.of_error(PgrelayError("")))

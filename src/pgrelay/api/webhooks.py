@@ -5,9 +5,9 @@ from http import HTTPStatus
 from typing import Any
 
 from pgrelay.api.call import Answer, Call, etag, page, refuse_other_version
+from pgrelay.api.fields import FLAG, page_of, ref
 from pgrelay.api.problems import Fault, conflict, invalid, not_found
 from pgrelay.api.route import COMPANY, Route, listed
-from pgrelay.api.schemas import FLAG, page_of, ref
 from pgrelay.db import admin_webhooks
 from pgrelay.db.admin import Row
 from pgrelay.db.tokens import Role

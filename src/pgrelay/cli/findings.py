@@ -119,6 +119,15 @@ def of_roles(missing: Sequence[str]) -> list[Finding]:
     return [Finding(Level.INFO, "privileges", f"there is no role {listed(missing)}", mend)]
 
 
+def of_api(not_taken: Sequence[str], role: str) -> list[Finding]:
+    if not not_taken:
+        return []
+    message = (
+        f"tokens that need {listed(not_taken)} are refused: {role}, as whom the API connects, is no member"
+    )
+    return [Finding(Level.INFO, "api", message, f"grant {', '.join(not_taken)} to {quoted(role)};")]
+
+
 def of_plan(changes: Sequence[Change], *, has_file: bool) -> list[Finding]:
     found = [finding for change in changes for finding in _of_change(change, has_file)]
     if not changes:

@@ -94,6 +94,15 @@ async def missing_roles(admin: Admin) -> list[str]:
     return [row["r"] for row in rows]
 
 
+async def roles_not_taken(admin: Admin) -> list[str]:
+    """Of the roles that the API takes for those who ask, those that this role may not take."""
+    rows = await admin.rows(
+        "select r from unnest(array['pgrelay_admin', 'pgrelay_reader', 'pgrelay_tenant']) as r"
+        " where not coalesce(pg_has_role(to_regrole(r), 'member'), false)"
+    )
+    return [row["r"] for row in rows]
+
+
 async def lagging_sequences(admin: Admin) -> list[Row]:
     """Sequences that would give a number that is taken."""
     return await admin.rows(_SEQUENCES)
