@@ -5,13 +5,14 @@ import re
 import signal
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from support.command import Command
-from support.database import Database
+from support.database import Database, Role
 from support.queue import value
 
 
@@ -79,3 +80,24 @@ def test_the_api_is_served_until_it_is_told_to_stop(pgrelay: Command, db: psycop
             urllib.request.urlopen(f"{url}/api/v1/token", timeout=10)
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
+
+
+def test_a_role_that_may_not_act_for_tenants_is_told_so_at_the_start_and_by_check(
+    tmp_path: Path, database: Database, db: psycopg.Connection, role: Callable[..., Role]
+):
+    made = role("api")
+    db.execute(f"grant pgrelay_admin, pgrelay_reader to {made.name}".encode())
+    pgrelay = Command(tmp_path, made.dsn)
+    pgrelay.configure(('  #listen: ""', "  listen: 127.0.0.1:8060"))
+    found = [row for row in pgrelay("check", "--json").data if row["subject"] == "api"]
+    assert [(row["level"], row["mend"]) for row in found] == [
+        ("info", f"grant pgrelay_tenant to {made.name};")
+    ]
+    with pgrelay.start("api", "--listen", "127.0.0.1:0") as running:
+        assert running.stderr is not None
+        assert "may not act for those who need pgrelay_tenant" in running.stderr.readline()
+        assert f"grant pgrelay_tenant to {made.name};" in running.stderr.readline()
+        assert running.stdout is not None
+        assert "http_serving" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        running.wait(30)

@@ -12,7 +12,8 @@ from pgrelay.errors import Refused
 async def api(context: Context) -> int:
     from pgrelay.api.app import api_app, make_app
     from pgrelay.api.server import serving
-    from pgrelay.db import tokens
+    from pgrelay.cli import findings
+    from pgrelay.db import admin_checks, tokens
     from pgrelay.db.connect import Connection, connect
     from pgrelay.db.guard import refuse_standby, refuse_unknown_schema
     from pgrelay.logs import configure, log_observation
@@ -26,6 +27,8 @@ async def api(context: Context) -> int:
                 f"{listen} is an address that others can reach, and there is no token yet",
                 "Make one first: pgrelay tokens create --help",
             )
+        for finding in findings.of_api(await admin_checks.roles_not_taken(admin), admin.role):
+            context.out.say(f"Warning: {finding.message}.\n  {finding.mend}")
 
     async def open_connection() -> Connection:
         connection = await connect(

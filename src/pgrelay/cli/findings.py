@@ -123,7 +123,7 @@ def of_api(not_taken: Sequence[str], role: str) -> list[Finding]:
     if not not_taken:
         return []
     message = (
-        f"tokens that need {listed(not_taken)} are refused: {role}, as whom the API connects, is no member"
+        f"it may not act for those who need {listed(not_taken)}: {role}, as whom it connects, is no member"
     )
     return [Finding(Level.INFO, "api", message, f"grant {', '.join(not_taken)} to {quoted(role)};")]
 

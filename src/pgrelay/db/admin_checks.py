@@ -95,10 +95,12 @@ async def missing_roles(admin: Admin) -> list[str]:
 
 
 async def roles_not_taken(admin: Admin) -> list[str]:
-    """Of the roles that the API takes for those who ask, those that this role may not take."""
+    """Roles of which this role would have to be a member to act for all who may use the API."""
     rows = await admin.rows(
-        "select r from unnest(array['pgrelay_admin', 'pgrelay_reader', 'pgrelay_tenant']) as r"
+        "select r from unnest(array['pgrelay_reader', 'pgrelay_tenant']) as r"
         " where not coalesce(pg_has_role(to_regrole(r), 'member'), false)"
+        " union all select 'pgrelay_admin' where not has_table_privilege('pgrelay.webhook_configurations', 'insert')"
+        " order by r"
     )
     return [row["r"] for row in rows]
 
