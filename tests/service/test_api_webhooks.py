@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from pgrelay.observation import ApiChanged
+from pgrelay.db import admin_events
+from pgrelay.observation import ApiChanged, ApiFailed
 from support.api import Api, Client, make_token, serving_api
 from support.database import Database
 from support.queue import add_webhook, value
@@ -202,3 +203,32 @@ async def test_a_test_event_goes_to_active_webhooks_alone(admin: Client, db: psy
     assert refused.status == 409
     assert "is inactive" in refused.body["detail"]
     assert (await admin.post(f"{path}/enable")).body["is_active"] is True
+
+
+async def test_a_key_whose_webhook_was_deleted_since_makes_no_second_one(
+    admin: Client, db: psycopg.Connection
+):
+    new, key = {"company_id": "42", **NEW}, {"Idempotency-Key": "once"}
+    made = await admin.post("/webhooks", json=new, headers=key)
+    assert (await admin.delete(f"/webhooks/{made.body['id']}", 1)).status == 204
+    refused = await admin.post("/webhooks", json=new, headers=key)
+    assert (refused.status, "was deleted since" in refused.body["detail"]) == (409, True)
+    db.execute("update pgrelay.idempotency_keys set created_at = now() - interval '25 hours'")
+    assert (await admin.post("/webhooks", json=new, headers=key)).status == 201, "a key is good for a day"
+    bad = await admin.post("/webhooks", json=new, headers={"Idempotency-Key": "x" * 256})
+    assert (bad.status, bad.faults[0]["header"]) == (422, "Idempotency-Key")
+
+
+async def test_a_fault_of_ours_tells_the_log_and_not_the_caller(
+    api: Api, admin: Client, monkeypatch: pytest.MonkeyPatch
+):
+    async def fail(*_: object) -> None:
+        raise RuntimeError("something internal")
+
+    monkeypatch.setattr(admin_events, "stats_of_all", fail)
+    refused = await admin.get("/stats")
+    assert (refused.status, refused.faults) == (500, [])
+    assert "internal" not in refused.body["detail"]
+    (told,) = (one for one in api.observed if isinstance(one, ApiFailed))
+    assert (told.path, told.reason) == ("/api/v1/stats", "RuntimeError: something internal")
+    assert (await admin.get("/webhooks")).status == 200, "and its connection is fit for use"

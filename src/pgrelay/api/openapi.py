@@ -31,6 +31,7 @@ _PROBLEMS = {
     422: "A field is wrong; `errors` says which.",
     428: "If-Match is missing.",
     429: "Too many tokens from this address were not good.",
+    500: "A fault of pgrelay's own; its log says more.",
     503: "The database cannot be used now, or not in time.",
 }
 
@@ -114,7 +115,7 @@ def _parameter(place: str, name: str, schema: Schema, *, required: bool = False)
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    statuses = {401, 422, 429, 503}
+    statuses = {401, 422, 429, 500, 503}
     if "{" in route.path:
         statuses.add(404)
     if route.changes:
