@@ -23,7 +23,8 @@ begin
         execute format('grant usage on schema pgrelay to %I', v_role);
         execute format('grant execute on function pgrelay.event_patterns(text), pgrelay.event_types(), pgrelay.use_token(bytea), pgrelay.tenant() to %I', v_role);
         continue when v_role = 'pgrelay_tenant';
-        execute format('grant execute on function pgrelay.unexpanded_events(), pgrelay.identity(), pgrelay.copy_problem(text) to %I', v_role);
+        execute format('grant execute on function pgrelay.unexpanded_events(), pgrelay.identity(), pgrelay.copy_problem(text),
+            pgrelay.mask_url(text) to %I', v_role);
     end loop;
 
     -- The daemon's verbs run with the daemon's rights, so it may read and write what they do: all but what is watched and
@@ -36,7 +37,12 @@ begin
         grant usage, select, update on all sequences in schema pgrelay to pgrelay_daemon;
         grant execute on function
             pgrelay.expand(bigint, integer, integer, bigint[], integer[], integer, name),
-            pgrelay.claim(bigint, bigint[], integer[], double precision[], name), pgrelay.pending_webhooks(bigint, integer),
+            pgrelay.claim(bigint, bigint[], integer[], double precision[], name), pgrelay.pending_webhooks(bigint, integer, bigint),
+            pgrelay.owned_elsewhere(bigint, bigint[]), pgrelay.grant_probes(bigint[]), pgrelay.disable_webhook(bigint, text),
+            pgrelay.note_results(bigint[], boolean[], integer[], integer[], double precision[], boolean[], integer, double precision,
+                double precision, double precision, integer), pgrelay.expire_deliveries(integer), pgrelay.lock_order(boolean),
+            pgrelay.order_key(text, text), pgrelay.order_after(bigint[], bigint[]), pgrelay.order_released(), pgrelay.tell_failed(bigint[]),
+            pgrelay.tell_operator(text, text, text, json),
             pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],
                 integer[], text[], text[], double precision[], text[], text[], text[], boolean),
             pgrelay.give_back(bigint, bigint[]), pgrelay.give_back_unknown(bigint, bigint[]),
@@ -45,7 +51,8 @@ begin
             pgrelay.heartbeat(bigint, double precision, boolean, text), pgrelay.sign_off(bigint),
             pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer),
             pgrelay.fold_metrics(integer), pgrelay.rotate(text, double precision), pgrelay.feed_position(), pgrelay.keep_needed(smallint),
-            pgrelay.drop_kept(), pgrelay.prune(double precision), pgrelay.adopt(text, text)
+            pgrelay.drop_kept(), pgrelay.prune(double precision), pgrelay.adopt(text, text),
+            pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.seal_webhook(bigint, integer, text, text, jsonb)
             to pgrelay_daemon;
     end if;
     if exists (select from pg_roles where rolname = 'pgrelay_admin') then
@@ -54,7 +61,8 @@ begin
         grant insert, update (revoked_at) on pgrelay.api_tokens to pgrelay_admin;
         grant usage, select on all sequences in schema pgrelay to pgrelay_admin;
         grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
-            pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval),
+            pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval, text),
+            pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.exponential(integer, integer, double precision),
             pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
             pgrelay.recapture(text, bigint), pgrelay.reveal_secret(bigint), pgrelay.revoke_token(bigint),
             pgrelay.recall(bigint, text, bytea), pgrelay.remember(bigint, text, jsonb) to pgrelay_admin;
@@ -62,9 +70,9 @@ begin
     if exists (select from pg_roles where rolname = 'pgrelay_reader') then
         grant select on all tables in schema pgrelay to pgrelay_reader;
         revoke select on pgrelay.webhook_configurations from pgrelay_reader;
-        grant select (id, company_id, name, url, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
-            created_by, paused, previous_secret_expires_at, secret_revealed_at, version, created_at, updated_at)
-            on pgrelay.webhook_configurations to pgrelay_reader;
+        grant select (id, company_id, name, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
+            created_by, paused, max_concurrency, rate_limit_per_second, ordering, disabled_at, disabled_reason, previous_secret_expires_at,
+            secret_revealed_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
         revoke select on pgrelay.api_tokens from pgrelay_reader;
         grant select (id, name, role, company_id, created_at, created_by, expires_at, last_used_at, revoked_at) on pgrelay.api_tokens to pgrelay_reader;
     end if;
@@ -74,14 +82,15 @@ begin
     if exists (select from pg_roles where rolname = 'pgrelay_tenant') then
         revoke all on pgrelay.webhook_configurations from pgrelay_tenant;
         grant select, delete on pgrelay.webhook_configurations to pgrelay_tenant;
-        grant insert (company_id, name, url, subscribed_events, secret_key, is_active, timeout_seconds, max_retry_attempts, retry_schedule, headers,
-            description, created_by, paused, secret_revealed_at),
+        grant insert (id, company_id, name, url, subscribed_events, secret_key, is_active, timeout_seconds, max_retry_attempts, retry_schedule, headers,
+            description, created_by, paused, max_concurrency, rate_limit_per_second, ordering, secret_revealed_at),
             update (name, url, subscribed_events, secret_key, is_active, timeout_seconds, max_retry_attempts, retry_schedule, headers, description,
-            paused, secret_revealed_at, previous_secret_key, previous_secret_expires_at)
+            paused, max_concurrency, rate_limit_per_second, ordering, secret_revealed_at, previous_secret_key, previous_secret_expires_at)
             on pgrelay.webhook_configurations to pgrelay_tenant;
+        grant usage on sequence pgrelay.webhook_configurations_id_seq to pgrelay_tenant;
         grant select on pgrelay.tenant_deliveries, pgrelay.tenant_outbox, pgrelay.tenant_delivery_attempts, pgrelay.tenant_webhook_stats,
             pgrelay.tenant_metrics to pgrelay_tenant;
-        grant execute on function pgrelay.generate_secret(), pgrelay.rotate_secret(bigint, interval),
+        grant execute on function pgrelay.generate_secret(), pgrelay.rotate_secret(bigint, interval, text),
             pgrelay.reveal_secret(bigint), pgrelay.set_active(bigint, boolean), pgrelay.tenant_retry_delivery(bigint),
             pgrelay.tenant_cancel_delivery(bigint), pgrelay.tenant_test_webhook(bigint),
             pgrelay.tenant_replay_events(bigint, timestamptz, timestamptz), pgrelay.tenant_replay(bigint, timestamptz, timestamptz),

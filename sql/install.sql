@@ -15,8 +15,12 @@
 \ir capture/watch.sql
 \ir capture/recapture.sql
 \ir capture/emit.sql
+\ir capture/tell_operator.sql
 
 -- What the daemon does: events become deliveries, deliveries become attempts
+\ir delivery/order.sql
+\ir delivery/owners.sql
+\ir delivery/health.sql
 \ir delivery/expand.sql
 \ir delivery/claim.sql
 \ir delivery/pending_webhooks.sql
@@ -29,17 +33,21 @@
 \ir delivery/cancel_delivery.sql
 \ir delivery/retry_delivery.sql
 \ir delivery/replay.sql
+\ir webhook/mask_url.sql
 \ir webhook/check_webhook.sql
 \ir webhook/subscribe_webhook.sql
 \ir webhook/set_active.sql
 \ir webhook/rotate_secret.sql
 \ir webhook/reveal_secret.sql
+\ir webhook/seal_webhook.sql
 \ir webhook/test_webhook.sql
+\ir webhook/exponential.sql
 
 -- What time does
 \ir upkeep/daemons.sql
 \ir upkeep/fire_deadlines.sql
 \ir upkeep/cancel_orphans.sql
+\ir upkeep/expire_deliveries.sql
 \ir upkeep/fold_metrics.sql
 \ir upkeep/rotate.sql
 \ir upkeep/prune.sql
@@ -48,6 +56,7 @@
 -- What people read
 \ir views/deliveries.sql
 \ir views/metrics.sql
+\ir views/webhooks.sql
 \ir views/webhook_stats.sql
 \ir views/webhook_logs.sql
 \ir views/health.sql

@@ -25,6 +25,22 @@ hypothesis.settings.register_profile("pgrelay", deadline=None)
 hypothesis.settings.load_profile("pgrelay")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in which languages the receivers of docs/verify were run, for nobody reads the reasons of skips."""
+    found: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set()}
+    for outcome, languages in found.items():
+        for report in terminalreporter.stats.get(outcome, []):
+            file, _, test = report.nodeid.partition("::")
+            if file.endswith("docs/test_receivers.py"):
+                languages.add(test.partition("[")[2].removesuffix("]"))
+    run, skipped = found["passed"] | found["failed"], found["skipped"]
+    if run or skipped:
+        terminalreporter.write_line(
+            f"receivers of docs/verify run: {', '.join(sorted(run)) or 'none'}; "
+            f"not on this machine: {', '.join(sorted(skipped)) or 'none'}"
+        )
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The session's server: by socket without password, by TCP with `cluster.password`."""

@@ -49,9 +49,10 @@ select case when p_rule ? 'at' then format($text$
             insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)
             values (%L, %L, pgrelay_resource, pgrelay_moment);$text$, p_definition ->> 'name', p_rule ->> 'event')
     else format($text$
-            insert into pgrelay.outbox (id, event_type, source, resource_id, company_id, idempotency_key, occurred_at, body)
-            values (pgrelay_id, %L, %L, pgrelay_resource, pgrelay_company, pgrelay_key, pgrelay_at, pgrelay_body);$text$,
-        p_rule ->> 'event', p_definition ->> 'name') end
+            insert into pgrelay.outbox (id, event_type, source, resource_id, company_id, idempotency_key, occurred_at, body%3$s)
+            values (pgrelay_id, %1$L, %2$L, pgrelay_resource, pgrelay_company, pgrelay_key, pgrelay_at, pgrelay_body%4$s);$text$,
+        p_rule ->> 'event', p_definition ->> 'name', case when p_rule ? 'valid_for' then ', valid_until' end,
+        case when p_rule ? 'valid_for' then format(', pgrelay_at + interval ''%s seconds''', (p_rule ->> 'valid_for')::numeric) end) end
 $$;
 comment on function pgrelay.compile_insert(jsonb, jsonb) is 'The INSERT of one rule''s event, or of its armed deadline.';
 

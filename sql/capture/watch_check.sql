@@ -90,13 +90,18 @@ declare
     v_sql text;
     v_virtual text;
 begin
-    perform pgrelay.watch_keys(v_name, v_where, p_rule, array['event', 'on', 'when', 'becomes', 'changes', 'at', 'record', 'payload']);
+    perform pgrelay.watch_keys(v_name, v_where, p_rule, array['event', 'on', 'when', 'becomes', 'changes', 'at', 'record', 'valid_for', 'payload']);
     perform pgrelay.watch_payload(v_name, v_where || ' payload', p_rule -> 'payload');
     if p_rule ->> 'event' is null or p_rule ->> 'event' !~ '^[a-z0-9_]+(\.[a-z0-9_]+){1,2}$' then
         perform pgrelay.compile_error(v_name, v_where, 'an event type is two or three words of a-z, 0-9 and _, with dots between');
     end if;
     if coalesce(p_rule ->> 'record', 'always') not in ('always', 'subscribed') then
         perform pgrelay.compile_error(v_name, v_where, 'record is always or subscribed');
+    end if;
+    if p_rule ? 'valid_for' and not coalesce(
+        -- in parentheses: the first bare "then" would end the condition
+        (case when jsonb_typeof(p_rule -> 'valid_for') = 'number' then (p_rule ->> 'valid_for')::numeric between 1 and 315360000 end), false) then
+        perform pgrelay.compile_error(v_name, v_where, 'valid_for is a number of seconds, 1 to 315360000 (ten years)');
     end if;
     if p_rule ? 'becomes' and jsonb_typeof(p_rule -> 'becomes') <> 'object' then
         perform pgrelay.compile_error(v_name, v_where, 'becomes is a mapping of columns to values');

@@ -1,7 +1,7 @@
 create or replace function pgrelay.claim(
     p_daemon_id bigint, p_webhook_ids bigint[], p_limits integer[], p_floors double precision[], p_encoding name default 'UTF8')
 returns table (delivery_id bigint, lease_no integer, webhook_id bigint, webhook_version integer, event_id bigint, attempt integer,
-               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision)
+               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision, expires_in double precision)
 language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan
@@ -12,28 +12,46 @@ as $$
 -- dead entries of everything claimed while an old snapshot is held. A floor is a hint the caller keeps; -infinity looks
 -- everywhere. Rows that another daemon is claiming are skipped. attempts is counted here, so that a delivery which
 -- kills its daemon does not do so for ever. `due` is when the row was due, in epoch seconds: the next floor.
+--
+-- Of a webhook that is held back nothing is leased; of one whose circuit is open one delivery, when its time has come. One
+-- that has a limit of its own is served by one daemon at a time, which becomes its owner here.
 declare
     v_now timestamptz := clock_timestamp();
+    v_limited bigint[];
+    v_closed bigint[];
+    v_probes bigint[] := '{}';
 begin
+    select array_agg(w.id) filter (where w.max_concurrency is not null or w.rate_limit_per_second is not null),
+           array_agg(w.id) filter (where h.webhook_id is not null)
+    into v_limited, v_closed
+    from unnest(p_webhook_ids) as t (id)
+    join pgrelay.webhook_configurations w on w.id = t.id
+    left join pgrelay.webhook_health h on h.webhook_id = w.id and (h.held_until > v_now or h.probe_wait is not null);
+    if v_closed is not null then v_probes := pgrelay.grant_probes(v_closed); end if;
+    if v_limited is not null then
+        v_closed := v_closed || pgrelay.owned_elsewhere(p_daemon_id, v_limited);
+    end if;
     return query
     with picked as materialized (
         select q.id, q.next_attempt_at as due, w.version
         from unnest(p_webhook_ids, p_limits, p_floors) as t (id, places, floor)
         join pgrelay.webhook_configurations w on w.id = t.id and w.is_active and not w.paused
+            and (v_closed is null or w.id <> all (v_closed) or w.id = any (v_probes))
         cross join lateral (
             select d.id, d.next_attempt_at from pgrelay.delivery_queue d
             where d.webhook_id = w.id and d.status = 'pending' and d.next_attempt_at <= v_now
                 and d.next_attempt_at >= case when t.floor = '-infinity' then '-infinity'::timestamptz else to_timestamp(t.floor) end
-            order by d.next_attempt_at, d.id limit t.places for update skip locked) as q
+            and (d.expires_at is null or d.expires_at > v_now)
+            order by d.next_attempt_at, d.id limit case when t.id = any (v_probes) then 1 else t.places end for update skip locked) as q
     ), leased as (
         update pgrelay.delivery_queue d
         set status = 'in_flight', next_attempt_at = null, attempts = d.attempts + 1, lease_no = d.lease_no + 1, leased_by = p_daemon_id
         where d.id = any (array(select p.id from picked p))
-        returning d.id, d.webhook_id, d.lease_no, d.event_id, d.event_slot, d.attempts
+        returning d.id, d.webhook_id, d.lease_no, d.event_id, d.event_slot, d.attempts, d.expires_at
     )
     select d.id, d.lease_no, d.webhook_id, p.version, d.event_id, d.attempts, o.event_type, o.idempotency_key,
            convert_to(o.body, p_encoding), extract(epoch from v_now - o.occurred_at)::double precision,
-           extract(epoch from p.due)::double precision
+           extract(epoch from p.due)::double precision, extract(epoch from d.expires_at - v_now)::double precision
     from leased d join picked p on p.id = d.id
     left join lateral (select o.event_type, o.idempotency_key, o.body, o.occurred_at from pgrelay.outbox o
                        where o.id = d.event_id and o.slot in (d.event_slot, -1) limit 1) as o on true

@@ -2,7 +2,7 @@ create or replace function pgrelay.expand(
     p_daemon_id bigint, p_limit integer, p_room integer, p_webhook_ids bigint[], p_free integer[], p_default_free integer,
     p_encoding name default 'UTF8')
 returns table (delivery_id bigint, lease_no integer, webhook_id bigint, webhook_version integer, event_id bigint, attempt integer,
-               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision)
+               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision, expires_in double precision)
 language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan
@@ -19,8 +19,12 @@ as $$
 -- something pending now (attempt: how many of this step); one with webhook_id null too after every page: look again at
 -- once, for a page says nothing about what was committed since its window was opened.
 --
--- Order: ids of deliveries follow ids of events, which for one resource is the order of commits. Planner settings are
--- pinned because the statistics of queue tables are always wrong.
+-- Not leased here is what has a condition that only claim() looks at closely: of webhooks that are held back, or that
+-- another daemon serves, and what has outlived its valid_until.
+--
+-- Order: ids of deliveries follow ids of events, which for one resource is the order of commits. Where a webhook wants
+-- them in order, only the first of a resource is due (see order_after()). Planner settings are pinned because the
+-- statistics of queue tables are always wrong.
 declare
     v_last pgrelay.feed_windows;
     v_from pg_snapshot;
@@ -33,6 +37,7 @@ declare
     v_until bigint;
     v_dense bigint;
     v_found bigint;
+    v_ordered boolean;
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         -- the position would be read as of before the lock was had, and a window taken twice
@@ -42,6 +47,12 @@ begin
         attempt := -1;
         return next;
         return;
+    end if;
+    v_ordered := exists (select from pgrelay.webhook_configurations w where w.ordering = 'resource')
+        or exists (select from pgrelay.order_releases);
+    if v_ordered then
+        perform pgrelay.lock_order(false);
+        perform pgrelay.order_released();
     end if;
     select * into v_last from pgrelay.feed_windows order by id desc limit 1;
     if not found then
@@ -79,28 +90,32 @@ begin
 
     return query
     with ev as materialized (
-        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
         from pgrelay.outbox o where not v_paged and o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)
         union all
-        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
         from pgrelay.outbox o where not v_paged and o.xid = any (v_late)
         union all
         (select page.* from (
             -- A transaction that was open for an hour has few events among an hour's ids: by its own xid. Compared as rows,
             -- because the index on id alone, which reads the whole hour, would serve anything else as well.
             select o.* from unnest(v_late) as late (xid) cross join lateral (
-                select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+                select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
                 from pgrelay.outbox o where v_paged and (o.xid, o.id) > (late.xid, v_after) and (o.xid, o.id) <= (late.xid, v_dense)
                 order by o.xid, o.id limit p_limit) as o
             union all
             -- ids drawn since the window opened are nearly all of it; no condition here that the index on xid could serve
-            (select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.body
+            (select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
              from pgrelay.outbox o where v_paged and o.id > greatest(v_after, v_dense) and o.id <= v_until
                 and pg_visible_in_snapshot(o.xid, v_to) and not pg_visible_in_snapshot(o.xid, v_from)
              order by o.id limit p_limit)) as page
          order by page.id limit p_limit)
     ), owed as (
         select ev.*, w.id as webhook, w.version, w.paused,
+               case when v_ordered and w.ordering = 'resource' then pgrelay.order_key(ev.source, ev.resource_id) end as order_key,
+               not w.paused and ev.valid_until is null and h.webhook_id is null
+               and (w.max_concurrency is null and w.rate_limit_per_second is null or o.daemon_id is not distinct from p_daemon_id) as simple,
+               o.daemon_id <> p_daemon_id as elsewhere,
                row_number() over (partition by w.id order by ev.id) as place
         from ev cross join lateral (
             select distinct s.webhook_id as id from pgrelay.subscriptions s
@@ -109,18 +124,28 @@ begin
             union all
             select ev.only_webhook where ev.only_webhook is not null) as s
         join pgrelay.webhook_configurations w on w.id = s.id and w.is_active
-    ), fits as (
-        select owed.*, not paused and place <= coalesce(p_free[array_position(p_webhook_ids, webhook)], p_default_free) as may
+        left join pgrelay.webhook_health h on h.webhook_id = w.id and (h.held_until is not null or h.probe_wait is not null)
+        left join pgrelay.webhook_owners o on o.webhook_id = w.id
+    ), lined_up as (
+        select owed.*, order_key is not null and (
+            lag(owed.id) over (partition by webhook, order_key order by owed.id) is not null
+            or exists (select from pgrelay.delivery_queue q where q.webhook_id = owed.webhook and q.order_key = owed.order_key)) as waits
         from owed
+    ), fits as (
+        select l.*, simple and not waits
+               and place <= coalesce(p_free[array_position(p_webhook_ids, webhook)], p_default_free) as may
+        from lined_up l
     ), numbered as materialized (
         select x.*, nextval('pgrelay.delivery_queue_id_seq') as new_id,
                x.may and x.room <= p_room as leased, clock_timestamp() as at
         from (select fits.*, count(*) filter (where may) over (order by id, webhook rows unbounded preceding) as room
               from fits order by id, webhook) as x
     ), inserted as (
-        insert into pgrelay.delivery_queue (id, webhook_id, event_id, event_slot, status, next_attempt_at, attempts, lease_no, leased_by, created_at)
+        insert into pgrelay.delivery_queue (id, webhook_id, event_id, event_slot, status, next_attempt_at, attempts, lease_no, leased_by, created_at,
+            order_key, expires_at)
         select n.new_id, n.webhook, n.id, n.slot, case when n.leased then 'in_flight' else 'pending' end,
-               case when not n.leased then n.at end, n.leased::integer, n.leased::integer, case when n.leased then p_daemon_id end, n.at
+               case when n.waits then 'infinity' when not n.leased then n.at end, n.leased::integer, n.leased::integer,
+               case when n.leased then p_daemon_id end, n.at, n.order_key, n.valid_until
         from numbered n
     ), moved_on as (
         insert into pgrelay.feed_windows (from_snapshot, to_snapshot, after_id, last_id, dense_id)
@@ -128,13 +153,17 @@ begin
         from (select case when v_paged and count(*) = p_limit then max(ev.id) end as last from ev) as e
     )
     select n.new_id, 1, n.webhook, n.version, n.id, 1, n.event_type, n.idempotency_key, convert_to(n.body, p_encoding),
-           extract(epoch from n.at - n.occurred_at)::double precision, null::double precision
+           extract(epoch from n.at - n.occurred_at)::double precision, null::double precision, null::double precision
     from numbered n where n.leased
     union all
-    select null, null, n.webhook, null, null, count(*)::integer, null, null, null, null, null
-    from numbered n where not n.leased and not n.paused group by n.webhook
+    select null, null, n.webhook, null, null, count(*)::integer, null, null, null, null, null, null
+    from numbered n where not n.leased and not n.waits and not n.paused group by n.webhook
     union all
-    select null, null, null, null, null, null, null, null, null, null, null where v_paged;
+    select null, null, null, null, null, null, null, null, null, null, null, null where v_paged
+    union all
+    -- what another daemon serves: it is told
+    select null, null, null, null, null, -2, pg_notify('pgrelay', 'work')::text, null, null, null, null, null
+    from (select from numbered n where n.elsewhere and not n.waits limit 1) as x;
 end
 $$;
 comment on function pgrelay.expand(bigint, integer, integer, bigint[], integer[], integer, name) is

@@ -13,10 +13,13 @@ begin
         order by q.id for update skip locked
     ), gone as (
         delete from pgrelay.delivery_queue q using locked where q.id = locked.id returning q.*
+    ), waited_for as (
+        insert into pgrelay.order_releases (webhook_id, order_key) select distinct webhook_id, order_key from gone where order_key is not null
     )
     insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at)
     select id, webhook_id, event_id, event_slot, p_status, attempts, lease_no, last_status_code, p_reason, created_at from gone;
     get diagnostics v_count = row_count;
+    if v_count > 0 and exists (select from pgrelay.order_releases) then perform pgrelay.ring_bell(); end if;
     return v_count;
 end
 $$;

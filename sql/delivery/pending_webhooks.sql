@@ -1,4 +1,5 @@
-create or replace function pgrelay.pending_webhooks(p_after bigint default 0, p_limit integer default 500)
+create or replace function pgrelay.pending_webhooks(
+    p_after bigint default 0, p_limit integer default 500, p_daemon_id bigint default null)
 returns table (webhook_id bigint, due_in double precision, due double precision)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
@@ -6,7 +7,8 @@ as $$
 -- Webhooks that have pending deliveries, with when the first is due, by id after p_after: in seconds from
 -- now (negative: overdue) and in epoch seconds.
 --
--- One index probe a webhook, however many deliveries it has. Paused ones are left out.
+-- One index probe a webhook, however many deliveries it has. Left out are paused ones, those that another daemon than
+-- p_daemon_id serves, and those where all wait for others. One that is held back is due no earlier than that ends.
 declare
     v_now timestamptz := clock_timestamp();
 begin
@@ -19,9 +21,13 @@ begin
             select q.webhook_id, q.next_attempt_at from pgrelay.delivery_queue q
             where q.status = 'pending' and q.webhook_id > first.id order by q.webhook_id, q.next_attempt_at, q.id limit 1) as n
     )
-    select first.id, extract(epoch from first.due - v_now)::double precision, extract(epoch from first.due)::double precision
+    select first.id, extract(epoch from greatest(first.due, h.held_until) - v_now)::double precision, extract(epoch from first.due)::double precision
     from first join pgrelay.webhook_configurations w on w.id = first.id and w.is_active and not w.paused
+    left join pgrelay.webhook_health h on h.webhook_id = w.id
+    where first.due < 'infinity' and not exists (
+        select from pgrelay.webhook_owners o join pgrelay.daemons d on d.id = o.daemon_id
+        where o.webhook_id = w.id and o.daemon_id <> p_daemon_id and d.ended_at is null and d.lease_until > v_now)
     limit p_limit;
 end
 $$;
-comment on function pgrelay.pending_webhooks(bigint, integer) is 'Webhooks with pending deliveries, and when the first is due.';
+comment on function pgrelay.pending_webhooks(bigint, integer, bigint) is 'Webhooks with pending deliveries, and when the first is due.';

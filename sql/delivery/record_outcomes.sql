@@ -11,10 +11,17 @@ as $$
 -- verdict: succeeded and failed finish the delivery; retry makes it pending again in p_retry_in seconds. An outcome
 -- counts only under its own lease (leased_by and lease_no, the fence). Returns the deliveries for which it did not;
 -- their attempts are kept, marked late. p_resent says that this very batch may have been recorded before (its answer was
--- lost): then what does not match was, and is left out. Rows are locked in id order.
+-- lost): then what does not match was, and is left out. Rows are locked in id order. What waited for one that ended is due.
 declare
     v_now timestamptz := clock_timestamp();
+    v_webhooks bigint[];
+    v_orders bigint[];
 begin
+    if exists (select from pgrelay.delivery_queue q where q.order_key is not null) then
+        perform pgrelay.lock_order(true);
+        select array_agg(q.webhook_id), array_agg(q.order_key) into v_webhooks, v_orders
+        from pgrelay.delivery_queue q where q.id = any (p_delivery_ids) and q.order_key is not null and q.leased_by = p_daemon_id;
+    end if;
     return query
     with outcomes as materialized (
         select * from unnest(p_delivery_ids, p_lease_nos, p_verdicts, p_webhook_ids, p_event_ids, p_attempts, p_started_ago, p_durations_ms,
@@ -63,6 +70,10 @@ begin
         from mine o group by o.webhook_id
     )
     select o.id from outcomes o where not p_resent and not exists (select from mine m where m.n = o.n);
+    if v_orders is not null and pgrelay.order_after(v_webhooks, v_orders) > 0 then perform pgrelay.ring_bell(); end if;
+    if 'failed' = any (p_verdicts) then
+        perform pgrelay.tell_failed(array(select id from unnest(p_delivery_ids, p_verdicts) as u (id, verdict) where verdict = 'failed'));
+    end if;
 end
 $$;
 comment on function pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],

@@ -6,7 +6,12 @@ as $$
 -- Nobody knows how those requests ended, so each is an attempt of kind lapsed; the delivery is pending again, failed if
 -- that was its last attempt, cancelled if its webhook is gone. Rows locked in id order; one that is locked already is
 -- left for the next time. Reads the queue as a whole.
+declare
+    v_held bigint[];
 begin
+    select array_agg(q.id) into v_held
+    from pgrelay.delivery_queue q left join pgrelay.daemons d on d.id = q.leased_by
+    where q.status = 'in_flight' and (d.id is null or d.ended_at is not null);
     return query
     with held as materialized (
         select q.id, q.leased_by, coalesce(d.heartbeat_at, clock_timestamp()) as at, d.name,
@@ -23,6 +28,8 @@ begin
         from pgrelay.delivery_queue q join held h on h.id = q.id
     ), ended as (
         delete from pgrelay.delivery_queue q using held h where q.id = h.id and (h.gone or h.last) returning q.*, h.gone
+    ), waited_for as (
+        insert into pgrelay.order_releases (webhook_id, order_key) select distinct e.webhook_id, e.order_key from ended e where e.order_key is not null
     ), history as (
         insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at)
         select e.id, e.webhook_id, e.event_id, e.event_slot, case when e.gone then 'cancelled' else 'failed' end, e.attempts, e.lease_no,
@@ -42,6 +49,7 @@ begin
     select h.leased_by, count(*) filter (where not (h.gone or h.last))::integer, count(*) filter (where h.gone or h.last)::integer
     from held h group by h.leased_by;
     if found then perform pgrelay.ring_bell(); end if;
+    if v_held is not null then perform pgrelay.tell_failed(v_held); end if;
 end
 $$;
 comment on function pgrelay.release_ended() is 'Takes back the deliveries of daemons that ended. Called by release_lapsed(), sign_off() and prune().';

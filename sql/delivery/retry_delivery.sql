@@ -9,8 +9,10 @@ as $$
 declare
     v_old pgrelay.delivery_history;
     v_slot smallint;
+    v_order bigint;
 begin
-    update pgrelay.delivery_queue set next_attempt_at = clock_timestamp() where id = p_id and status = 'pending';
+    -- one that waits for another keeps waiting: it is a pending delivery, and will be tried in its turn
+    update pgrelay.delivery_queue set next_attempt_at = clock_timestamp() where id = p_id and status = 'pending' and next_attempt_at < 'infinity';
     if found then
         perform pgrelay.ring_bell();
         return true;
@@ -28,9 +30,14 @@ begin
             hint = 'Its body is gone; raise retention.events to keep events longer.';
     end if;
     delete from pgrelay.delivery_history where id = p_id and slot = v_old.slot;
-    insert into pgrelay.delivery_queue (id, webhook_id, event_id, event_slot, attempts, lease_no, last_status_code, last_error, created_at)
-    values (p_id, v_old.webhook_id, v_old.event_id, v_slot, 0, v_old.lease_no,
-            v_old.last_status_code, v_old.last_error, v_old.created_at);
+    select pgrelay.order_key(o.source, o.resource_id) into v_order
+    from pgrelay.outbox o join pgrelay.webhook_configurations w on w.id = v_old.webhook_id and w.ordering = 'resource'
+    where o.id = v_old.event_id and o.slot = v_slot;
+    insert into pgrelay.delivery_queue (id, webhook_id, event_id, event_slot, attempts, lease_no, last_status_code, last_error, created_at,
+        order_key, next_attempt_at)
+    values (p_id, v_old.webhook_id, v_old.event_id, v_slot, 0, v_old.lease_no, v_old.last_status_code, v_old.last_error, v_old.created_at,
+        v_order, case when v_order is null then clock_timestamp() else 'infinity' end);
+    if v_order is not null then insert into pgrelay.order_releases (webhook_id, order_key) values (v_old.webhook_id, v_order); end if;
     perform pgrelay.ring_bell();
     return true;
 end

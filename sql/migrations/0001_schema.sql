@@ -32,11 +32,14 @@ create table pgrelay.installation (
     environment        text,
     system_identifier  bigint not null,
     database_oid       oid not null,
+    sealed_with        text,
     adopted_at         timestamptz not null default clock_timestamp(),
     adopted_by         text not null default session_user
 );
 comment on table pgrelay.installation is
     'The database that deliveries may be sent from. A restored or cloned one differs, and the daemon refuses it until adopted.';
+comment on column pgrelay.installation.sealed_with is
+    'Id of the key that webhooks'' secrets are sealed with; null: they are kept in the clear. Set by pgrelay.seal_with().';
 
 -- What is watched ----------------------------------------------------------------------------------------------------
 
@@ -89,12 +92,14 @@ create table pgrelay.outbox (
     idempotency_key  text not null,
     occurred_at      timestamptz not null default pg_catalog.clock_timestamp(),
     only_webhook     bigint,
+    valid_until      timestamptz,
     xid              xid8 not null default pg_catalog.pg_current_xact_id(),
     body             text not null
 ) partition by list (slot);
 comment on table pgrelay.outbox is 'Events: what happened, with the exact body to send. Insert-only; a ring of eight slots plus kept events.';
 comment on column pgrelay.outbox.slot is 'Ring slot; -1 holds events older than their retention that a delivery still needs.';
 comment on column pgrelay.outbox.only_webhook is 'The one webhook this event is for (a test event), or null for all that subscribe.';
+comment on column pgrelay.outbox.valid_until is 'After it the event is not sent any more: its deliveries expire. Null: sent however late.';
 comment on column pgrelay.outbox.xid is 'The transaction that captured it: expansion goes from snapshot to snapshot, so no late commit is missed.';
 comment on column pgrelay.outbox.body is 'The text that is sent, byte for byte, on every attempt.';
 create table pgrelay.outbox_kept partition of pgrelay.outbox for values in (-1);
@@ -181,7 +186,7 @@ create table pgrelay.webhook_configurations (
     name                        text not null,
     url                         text not null,
     subscribed_events           text[] not null,
-    secret_key                  text not null,
+    secret_key                  text,
     is_active                   boolean not null default true,
     timeout_seconds             integer not null default 10,
     max_retry_attempts          integer not null default 3,
@@ -193,6 +198,11 @@ create table pgrelay.webhook_configurations (
     previous_secret_key         text,
     previous_secret_expires_at  timestamptz,
     secret_revealed_at          timestamptz,
+    max_concurrency             integer,
+    rate_limit_per_second       double precision,
+    ordering                    text not null default 'none',
+    disabled_at                 timestamptz,
+    disabled_reason             text,
     version                     integer not null default 1,
     created_at                  timestamptz not null default clock_timestamp(),
     updated_at                  timestamptz not null default clock_timestamp(),
@@ -200,25 +210,67 @@ create table pgrelay.webhook_configurations (
     constraint name_not_empty check (btrim(name) <> ''),
     constraint timeout_seconds_from_1_to_120 check (timeout_seconds between 1 and 120),
     constraint max_retry_attempts_from_1_to_100 check (max_retry_attempts between 1 and 100),
+    constraint max_concurrency_from_1_to_10000 check (max_concurrency between 1 and 10000),
+    constraint rate_limit_from_0_01_to_10000 check (rate_limit_per_second between 0.01 and 10000),
+    constraint ordering_known check (ordering in ('none', 'resource')),
     constraint previous_secret_has_an_end check ((previous_secret_key is null) = (previous_secret_expires_at is null))
 );
 comment on table pgrelay.webhook_configurations is
     'Webhooks. Only company_id, name, url and subscribed_events are needed: insert into pgrelay.webhook_configurations (...) values (...).';
 comment on column pgrelay.webhook_configurations.company_id is 'The tenant. A webhook gets its own tenant''s events only.';
 comment on column pgrelay.webhook_configurations.subscribed_events is 'Event types, or callback.* for all below, or * for all.';
-comment on column pgrelay.webhook_configurations.secret_key is 'whsec_ and base64 of 24 to 64 bytes; generated when not given.';
+comment on column pgrelay.webhook_configurations.secret_key is
+    'whsec_ and base64 of 24 to 64 bytes; generated when not given. Sealed where daemons have a key, and null until one has made it.';
 comment on column pgrelay.webhook_configurations.is_active is 'false: new events are not owed, pending deliveries are cancelled.';
 comment on column pgrelay.webhook_configurations.paused is 'true: deliveries are kept and wait.';
 comment on column pgrelay.webhook_configurations.timeout_seconds is 'For the whole request, 1 to 120.';
 comment on column pgrelay.webhook_configurations.max_retry_attempts is 'Attempts in all, the first included.';
 comment on column pgrelay.webhook_configurations.retry_schedule is
     'Seconds to wait before each further attempt, the last one repeated; null takes the configuration''s.';
+comment on column pgrelay.webhook_configurations.max_concurrency is
+    'Requests at once, over all daemons (one of them serves such a webhook); null takes the configuration''s, for each daemon.';
+comment on column pgrelay.webhook_configurations.rate_limit_per_second is
+    'Requests in any second at most, over all daemons; 0.5 is one in two seconds. Null: no limit.';
+comment on column pgrelay.webhook_configurations.ordering is
+    'resource: of one row of a source, the next event goes out when the one before has ended. none: as fast as they come.';
+comment on column pgrelay.webhook_configurations.disabled_at is 'When pgrelay itself made it inactive; null when a person did, or it is active.';
+comment on column pgrelay.webhook_configurations.disabled_reason is 'Why.';
 comment on column pgrelay.webhook_configurations.headers is 'Custom request headers, a JSON object of strings. Their values are never logged.';
 comment on column pgrelay.webhook_configurations.previous_secret_key is 'Signs beside secret_key until previous_secret_expires_at.';
 comment on column pgrelay.webhook_configurations.secret_revealed_at is
     'When the API showed secret_key, which it does once. Null again when the secret changes.';
 comment on column pgrelay.webhook_configurations.version is 'Grows with every change, so that daemons notice.';
 create index webhook_configurations_tenant_idx on pgrelay.webhook_configurations (company_id);
+create index webhook_configurations_ordered_idx on pgrelay.webhook_configurations (id) where ordering = 'resource';
+
+create table pgrelay.webhook_health (
+    webhook_id         bigint primary key,
+    failures_in_row    integer not null,
+    failed_deliveries  integer not null,
+    failing_since      timestamptz not null default clock_timestamp(),
+    held_until         timestamptz,
+    probe_wait         double precision,
+    longest_wait       double precision
+) with (fillfactor = 50);
+comment on table pgrelay.webhook_health is 'Webhooks whose last attempts failed; one that succeeds is removed. Shared by all daemons.';
+comment on column pgrelay.webhook_health.failures_in_row is 'Attempts that failed since the last success.';
+comment on column pgrelay.webhook_health.failed_deliveries is 'Deliveries given up since then.';
+comment on column pgrelay.webhook_health.held_until is 'Nothing is sent before: the receiver asked for it (Retry-After), or the circuit is open.';
+comment on column pgrelay.webhook_health.probe_wait is
+    'Set while the circuit is open: at held_until one delivery is tried, and this many seconds are waited if it fails.';
+comment on column pgrelay.webhook_health.longest_wait is 'Up to which probe_wait grows.';
+
+create table pgrelay.webhook_owners (
+    webhook_id  bigint primary key,
+    daemon_id   bigint not null,
+    since       timestamptz not null default clock_timestamp()
+);
+comment on table pgrelay.webhook_owners is
+    'Which daemon serves a webhook that has a limit of its own (max_concurrency, rate_limit_per_second): one at a time, so that it holds.';
+-- What waits for a daemon that has a key; the same condition as in pgrelay.webhooks_to_seal().
+create index webhook_configurations_unsealed_idx on pgrelay.webhook_configurations (id)
+    where secret_key is null or secret_key not like 'sealed:%' or previous_secret_key not like 'sealed:%'
+        or headers @? '$.* ? (!(@ starts with "sealed:"))';
 
 create table pgrelay.subscriptions (
     company_id  text not null,
@@ -247,6 +299,8 @@ create table pgrelay.delivery_queue (
     last_status_code  integer,
     last_error        text,
     created_at        timestamptz not null default clock_timestamp(),
+    order_key         bigint,
+    expires_at        timestamptz,
     constraint status_known check (status in ('pending', 'in_flight')),
     constraint pending_is_due_some_time check ((status = 'pending') = (next_attempt_at is not null)),
     constraint in_flight_is_leased check ((status = 'in_flight') = (leased_by is not null))
@@ -255,7 +309,21 @@ create table pgrelay.delivery_queue (
 comment on table pgrelay.delivery_queue is 'Unfinished deliveries only, so it stays small. Read the view deliveries instead.';
 comment on column pgrelay.delivery_queue.lease_no is 'Grows with every lease: an outcome of an older lease is refused (the fence).';
 comment on column pgrelay.delivery_queue.leased_by is 'The daemon that owns it; its lease is daemons.lease_until.';
+comment on column pgrelay.delivery_queue.next_attempt_at is 'infinity: it waits for an earlier delivery of the same order_key.';
+comment on column pgrelay.delivery_queue.order_key is 'Which resource it is of, for a webhook that gets those in order: a hash of source and resource_id.';
+comment on column pgrelay.delivery_queue.expires_at is 'Pending still then, it expires.';
+create index delivery_queue_order_idx on pgrelay.delivery_queue (webhook_id, order_key, id) where order_key is not null;
+create index delivery_queue_heads_idx on pgrelay.delivery_queue (webhook_id, order_key)
+    where order_key is not null and next_attempt_at is distinct from 'infinity';
+create index delivery_queue_expiry_idx on pgrelay.delivery_queue (expires_at) where expires_at is not null and status = 'pending';
 create index delivery_queue_due_idx on pgrelay.delivery_queue (webhook_id, next_attempt_at, id) where status = 'pending';
+
+create table pgrelay.order_releases (
+    webhook_id  bigint not null,
+    order_key   bigint not null
+);
+comment on table pgrelay.order_releases is
+    'Resources of which a delivery was cancelled, expired, or added by hand: the daemon looks which one is next. Usually empty.';
 
 create sequence pgrelay.history_slot minvalue 0 maxvalue 7 start 0 cycle;
 comment on sequence pgrelay.history_slot is 'The ring slot that finished deliveries are written to.';
@@ -320,8 +388,11 @@ end $$;
 create index delivery_history_id_idx on pgrelay.delivery_history (id);
 create index delivery_history_event_idx on pgrelay.delivery_history (event_id);
 create index delivery_history_webhook_idx on pgrelay.delivery_history (webhook_id, finished_at);
+-- What went wrong lately is asked every few seconds, and is a small part of what was done.
+create index delivery_history_failed_idx on pgrelay.delivery_history (finished_at) where status = 'failed';
 create index delivery_attempts_delivery_idx on pgrelay.delivery_attempts (delivery_id, attempt);
 create index delivery_attempts_webhook_idx on pgrelay.delivery_attempts (webhook_id, started_at);
+create index delivery_attempts_failed_idx on pgrelay.delivery_attempts (started_at) where error_kind is not null;
 
 create table pgrelay.ring_slots (
     ring       text not null check (ring in ('outbox', 'delivery_history', 'delivery_attempts')),

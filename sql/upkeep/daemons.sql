@@ -60,6 +60,7 @@ as $$
 -- have been the busy one that turned it off, and tells them so: writers that saw it off may still be open.
 begin
     update pgrelay.daemons set ended_at = clock_timestamp(), note = 'stopped' where id = p_daemon_id and ended_at is null;
+    delete from pgrelay.webhook_owners where daemon_id = p_daemon_id;
     perform pgrelay.release_ended();
     if exists (select from pgrelay.daemons where ended_at is null and lease_until > clock_timestamp()) then
         perform setval('pgrelay.wake', 2);

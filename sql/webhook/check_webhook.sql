@@ -52,8 +52,10 @@ comment on function pgrelay.generate_secret() is 'A new signing secret.';
 create or replace function pgrelay.secret_problem(p_secret text)
 returns text language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
--- What is wrong with a signing secret, or null. Standard Webhooks libraries decode what follows whsec_.
+-- What is wrong with a signing secret, or null. Standard Webhooks libraries decode what follows whsec_. What is sealed
+-- only who has the key can judge: its form is sealed:, the id of the key, and the ciphertext (src/pgrelay/sealing.py).
 begin
+    if p_secret ~ '^sealed:[0-9a-f]{8}:[A-Za-z0-9_-]{38,}$' then return null; end if;
     if p_secret !~ '^whsec_[A-Za-z0-9+/]+={0,2}$' then return 'it must be whsec_ and standard base64'; end if;
     if octet_length(decode(substr(p_secret, 7), 'base64')) not between 24 and 64 then return 'it must encode 24 to 64 bytes'; end if;
     return null;
@@ -81,7 +83,21 @@ as $$
 declare
     v_problem text;
 begin
-    new.secret_key := coalesce(new.secret_key, pgrelay.generate_secret());
+    if new.secret_key is null and not exists (select from pgrelay.installation where sealed_with is not null) then
+        -- where secrets are sealed it stays null until a daemon, which has the key, makes one: never in the clear here
+        new.secret_key := pgrelay.generate_secret();
+    end if;
+    -- The table has these as constraints. A violation of those writes the whole row, secrets and all, to the server's log.
+    v_problem := case
+        when coalesce(new.company_id, '') = '' then 'company_id_not_empty'
+        when btrim(coalesce(new.name, '')) = '' then 'name_not_empty'
+        when coalesce(new.timeout_seconds not between 1 and 120, true) then 'timeout_seconds_from_1_to_120'
+        when coalesce(new.max_retry_attempts not between 1 and 100, true) then 'max_retry_attempts_from_1_to_100'
+        when (new.previous_secret_key is null) <> (new.previous_secret_expires_at is null) then 'previous_secret_has_an_end'
+    end;
+    if v_problem is not null then
+        perform pgrelay.refuse_webhook(v_problem, replace(v_problem, '_', ' '), 'Comments on the columns say more: \d+ pgrelay.webhook_configurations');
+    end if;
     v_problem := pgrelay.url_problem(new.url);
     if v_problem is not null then
         perform pgrelay.refuse_webhook('url_usable', format('the webhook''s url cannot be used: %s', v_problem), 'For example https://example.com/hooks/orders');
@@ -111,16 +127,23 @@ begin
         perform pgrelay.refuse_webhook('retry_schedule_usable', 'retry_schedule: waits are 0 to 2592000 seconds (30 days), at most 100 of them',
             'For example ''{60,300,3600}''; null takes the configuration''s.');
     end if;
+    if new.is_active then
+        new.disabled_at := null;
+        new.disabled_reason := null;
+    end if;
     new.updated_at := clock_timestamp();
     if tg_op = 'UPDATE' then
         if new.id <> old.id then
             perform pgrelay.refuse_webhook('id_is_fixed', 'the id of a webhook cannot be changed', 'Its deliveries refer to it. Insert another webhook.');
         end if;
         new.version := old.version + 1;
-        if new.secret_key <> old.secret_key and new.secret_revealed_at is not distinct from old.secret_revealed_at then
+        -- a secret in the clear that somebody wrote; one that is sealed may be the same as before, in another form
+        if new.secret_key <> old.secret_key and not starts_with(new.secret_key, 'sealed:')
+            and new.secret_revealed_at is not distinct from old.secret_revealed_at then
             new.secret_revealed_at := null;
         end if;
     end if;
+    if new.secret_key is null then new.secret_revealed_at := null; end if;
     return new;
 end
 $$;

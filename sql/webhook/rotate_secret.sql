@@ -1,23 +1,28 @@
-create or replace function pgrelay.rotate_secret(p_webhook_id bigint, p_overlap interval default interval '24 hours')
+create or replace function pgrelay.rotate_secret(p_webhook_id bigint, p_overlap interval default interval '24 hours', p_secret text default null)
 returns text language plpgsql set search_path = pg_catalog, pg_temp
 as $$
--- Give a webhook a new secret and return it. During the overlap the old one signs too (webhook-signature carries both;
--- X-Webhook-Signature can carry one only and uses the new). Raises PGR20 when there is no such webhook.
+-- Give a webhook a new secret (p_secret, else a generated one) and return it. During the overlap the old one signs too
+-- (webhook-signature carries both; X-Webhook-Signature can carry one only and uses the new). Where secrets are sealed a
+-- daemon makes the new one, within a second or so: null is returned then. Raises PGR20 when there is no such webhook.
 declare
-    v_secret text := pgrelay.generate_secret();
+    v_secret text;
 begin
     if p_overlap < interval '0' then
         raise exception using errcode = 'PGR22', message = 'the overlap is negative', hint = 'For example interval ''24 hours''; zero ends the old secret at once.';
     end if;
+    -- a secret that was asked for and is not made yet signs nothing: then the one before it stays the previous one
     update pgrelay.webhook_configurations
-    set previous_secret_key = case when p_overlap > interval '0' then secret_key end,
-        previous_secret_expires_at = case when p_overlap > interval '0' then clock_timestamp() + p_overlap end,
-        secret_key = v_secret, secret_revealed_at = clock_timestamp()
-    where id = p_webhook_id;
+    set previous_secret_key = case when p_overlap > interval '0' then coalesce(secret_key, previous_secret_key) end,
+        previous_secret_expires_at = case when p_overlap > interval '0' and coalesce(secret_key, previous_secret_key) is not null
+            then clock_timestamp() + p_overlap end,
+        secret_key = p_secret, secret_revealed_at = clock_timestamp()
+    where id = p_webhook_id
+    returning secret_key into v_secret;
     if not found then
         raise exception using errcode = 'PGR20', message = format('there is no webhook %s', p_webhook_id), hint = 'See pgrelay.webhook_configurations.';
     end if;
     return v_secret;
 end
 $$;
-comment on function pgrelay.rotate_secret(bigint, interval) is 'Gives a webhook a new secret and returns it; the old one signs too until the overlap ends.';
+comment on function pgrelay.rotate_secret(bigint, interval, text) is
+    'Gives a webhook a new secret and returns it; the old one signs too until the overlap ends.';

@@ -16,6 +16,12 @@ as $$
 declare
     v_patterns text[];
 begin
+    if tg_op = 'DELETE' then
+        delete from pgrelay.webhook_health where webhook_id = old.id;
+        delete from pgrelay.webhook_owners where webhook_id = old.id;
+    elsif tg_op = 'UPDATE' and (new.is_active, new.url) is distinct from (old.is_active, old.url) then
+        delete from pgrelay.webhook_health where webhook_id = new.id;  -- what failed there says nothing of this one
+    end if;
     if tg_op = 'DELETE' or not new.is_active then
         delete from pgrelay.subscriptions where webhook_id = old.id;
         perform pgrelay.finish_pending(array(select id from pgrelay.delivery_queue where webhook_id = old.id and status = 'pending'),

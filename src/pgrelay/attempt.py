@@ -5,20 +5,21 @@ receiver or a webhook's settings did; what could not even be built is a failed a
 """
 
 import asyncio
-import json
 import os
 import random
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as json_string
 from typing import NamedTuple
 
 from pgrelay.delivery import Claim, ErrorKind, Failure, Outcome, Request, Response, Verdict, Webhook
+from pgrelay.masking import MASK, Scrubber, mask_url
 from pgrelay.request import RequestBuilder
 from pgrelay.retry import Decision, decide
 
-Send = Callable[[Request], Awaitable[Response | Failure]]
+Send = Callable[[Request, Callable[[], None] | None], Awaitable[Response | Failure]]
 
 
 class RetryPolicy(NamedTuple):
@@ -30,9 +31,17 @@ class RetryPolicy(NamedTuple):
 
 
 async def attempt(
-    claim: Claim, webhook: Webhook, builder: RequestBuilder, policy: RetryPolicy, send: Send
+    claim: Claim,
+    webhook: Webhook,
+    builder: RequestBuilder,
+    policy: RetryPolicy,
+    send: Send,
+    on_sent: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Make the request of this claim. Being cancelled is an outcome too: the receiver may have got it."""
+    """Make the request of this claim. Being cancelled is an outcome too: the receiver may have got it.
+
+    `on_sent` is called when the request has been written.
+    """
     started = asyncio.get_running_loop().time()
     if claim.body is None:
         lost = Failure(ErrorKind.PROTOCOL, "the event is no longer kept: there is no body to send")
@@ -41,7 +50,7 @@ async def attempt(
     try:
         request = builder.build(claim, int(time.time()))
         headers = builder.recorded_headers(request)
-        result = await send(request)
+        result = await send(request, on_sent)
     except asyncio.CancelledError:
         elapsed = asyncio.get_running_loop().time() - started
         result = Failure(ErrorKind.SHUTDOWN, "the daemon stopped before an answer came", elapsed)
@@ -59,7 +68,7 @@ async def attempt(
         jitter_fraction=policy.jitter * random.random() if policy.jitter else 0.0,
         max_wait=policy.max_wait,
     )
-    return _outcome(claim, decision, started, result, headers)
+    return _outcome(claim, decision, started, result, headers, builder.scrubber)
 
 
 def _place(error: Exception) -> str:
@@ -73,9 +82,21 @@ def _given_up(failure: Failure) -> Decision:
 
 
 def _outcome(
-    claim: Claim, decision: Decision, started: float, result: Response | Failure, request_headers: str
+    claim: Claim,
+    decision: Decision,
+    started: float,
+    result: Response | Failure,
+    request_headers: str,
+    scrubber: Scrubber | None = None,
 ) -> Outcome:
     answer = result if isinstance(result, Response) else None
+    message, response_headers, response_body = decision.error_message, None, None
+    if answer is not None:
+        # whoever may read the record may not call the receiver: what we sent along is taken out, should it echo
+        response_headers, response_body = _recorded(answer), answer.body
+        if scrubber is not None:
+            response_headers, response_body = scrubber.text(response_headers), scrubber.body(response_body)
+            message = None if message is None else scrubber.text(message)
     return Outcome(
         claim,
         decision.verdict,
@@ -83,16 +104,30 @@ def _outcome(
         result.duration,
         decision.status_code,
         decision.error_kind,
-        decision.error_message,
+        message,
         decision.retry_in,
+        decision.hold,
         request_headers,
-        None if answer is None else _recorded(answer),
-        None if answer is None else answer.body,
+        response_headers,
+        response_body,
     )
 
 
 def _recorded(response: Response) -> str:
-    """Response headers as JSON text; cookies are credentials, so their values are masked."""
-    return json.dumps(
-        {name: "***" if name.lower() == "set-cookie" else value for name, value in response.headers.items()}
+    """Response headers as JSON text; cookies are credentials, and where a redirect leads may hold some."""
+    return (
+        "{"
+        + ", ".join(
+            [
+                f"{json_string(name)}: {json_string(_shown(name.lower(), value))}"
+                for name, value in response.headers.items()
+            ]
+        )
+        + "}"
     )
+
+
+def _shown(name: str, value: str) -> str:
+    if name == "set-cookie":
+        return MASK
+    return mask_url(value) if name in ("location", "content-location", "refresh") else value

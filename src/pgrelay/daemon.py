@@ -15,9 +15,17 @@ from pgrelay.addresses import Policy as AddressPolicy
 from pgrelay.api.app import api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.attempt import RetryPolicy
-from pgrelay.config.settings import Settings, changed_keys, reloaded
+from pgrelay.circuit import CircuitLimits
+from pgrelay.config.settings import NetworkSettings, Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
-from pgrelay.db.guard import StandbyRefused, one, refuse_copy, refuse_standby, refuse_unknown_schema
+from pgrelay.db.guard import (
+    StandbyRefused,
+    one,
+    refuse_copy,
+    refuse_sealed,
+    refuse_standby,
+    refuse_unknown_schema,
+)
 from pgrelay.db.listener import Listener
 from pgrelay.db.store import Store
 from pgrelay.deliverer import Deliverer
@@ -25,6 +33,7 @@ from pgrelay.delivery import Outcome, Verdict
 from pgrelay.errors import ConfigError, DatabaseUnavailable, PgrelayError
 from pgrelay.holdings import Policy
 from pgrelay.logs import configure, log_observation, set_level
+from pgrelay.metrics.counted import Metrics
 from pgrelay.observation import (
     AttemptFailed,
     ConfigRejected,
@@ -44,18 +53,23 @@ from pgrelay.observation import (
 )
 from pgrelay.pacing import Pace
 from pgrelay.recorder import Recorder
+from pgrelay.sealing import Keyring
 from pgrelay.systemd import Notifier
-from pgrelay.transport import Transport
+from pgrelay.transport import Proxy, Tls, Transport, load_tls
 from pgrelay.upkeep import (
     Chore,
+    ExpireDeliveries,
     FireDeadlines,
     FoldMetrics,
     Heartbeat,
+    ReadFigures,
     ReleaseLapsed,
     Retain,
+    SealSecrets,
     WatchCapture,
     run_forever,
 )
+from pgrelay.watchman import Watchman
 
 _MAX_BACKOFF = 5.0
 #: Outcomes get this long to reach the database when the daemon stops; after it their leases lapse.
@@ -86,7 +100,8 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._read_settings = reload
-        self._observe = observe
+        self._metrics = _metrics(settings)
+        self._observe = observe if self._metrics is None else _both(observe, self._metrics.observe)
         self._notifier = Notifier()
         self._stop_reason: str | None = None
         self._stopping = asyncio.Event()
@@ -95,7 +110,13 @@ class Daemon:
         self._told_deaf = False
         self._encoding = "UTF8"
         self._deliverer: Deliverer | None = None
+        self._watchman: Watchman | None = None
         self._transport: Transport | None = None
+        self._tls = _tls(settings.network)
+        self._keys = Keyring(settings.secrets.key)
+        self._heartbeat: Heartbeat | None = None
+        #: Why nothing can be delivered yet.
+        self._waiting_for = "starting"
         self._fatal: PgrelayError | None = None
 
     def stop(self, reason: str = "asked to") -> None:
@@ -108,15 +129,25 @@ class Daemon:
         self._notifier.reloading()
         try:
             read = self._read_settings()
+            tls = _tls(read.network)
         except ConfigError as error:
             self._observe(ConfigRejected(str(error)))
         else:
             changed = changed_keys(self._settings, read)
             self._settings = reloaded(self._settings, read)
+            # the files may hold something else under the same names: a renewed certificate
+            self._tls = self._tls if tls == self._tls else tls
             set_level(self._settings.log.level)
             if self._deliverer is not None and self._transport is not None:
                 self._deliverer.adopt(_policy(self._settings))
-                self._transport.adopt(_addresses(self._settings), self._settings.delivery.max_response_bytes)
+                if self._watchman is not None:
+                    self._watchman.limits = _circuit(self._settings)
+                self._transport.adopt(
+                    _addresses(self._settings),
+                    self._settings.delivery.max_response_bytes,
+                    tls=self._tls.context,
+                    proxy=Proxy.of(self._settings.network.proxy),
+                )
             self._observe(
                 ConfigReloaded(
                     tuple(key.name for key in changed if key.reloadable),
@@ -129,12 +160,13 @@ class Daemon:
 
     async def run(self) -> None:
         """Wait for the database, deliver until stopped, stop in order."""
-        if not await self._first_contact():
-            return
-        # objects of start-up live as long as the process: do not look at them again in every collection
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
         async with contextlib.AsyncExitStack() as stack:
+            await self._serve_http(stack)
+            if not await self._first_contact():
+                return
+            # objects of start-up live as long as the process: do not look at them again in every collection
+            gc.freeze()
+            gc.set_threshold(20_000, 20, 20)
             await self._run(stack)
         if self._fatal is not None:
             raise self._fatal
@@ -142,11 +174,22 @@ class Daemon:
     async def _run(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
         loop = asyncio.get_running_loop()
-        claims, records, chores, beats = [
-            Store(await stack.enter_async_context(self._link(purpose)), self._encoding)
-            for purpose in ("claim", "record", "upkeep", "heartbeat")
+        metrics = self._metrics
+        claims, records, chores, beats, figures = [
+            Store(
+                await stack.enter_async_context(self._link(purpose)),
+                self._encoding,
+                self._keys,
+                on_round_trip=None if metrics is None else metrics.round_trip,
+            )
+            for purpose in ("claim", "record", "upkeep", "heartbeat", "metrics")
         ]
-        transport = self._transport = Transport(_addresses(settings), settings.delivery.max_response_bytes)
+        transport = self._transport = Transport(
+            _addresses(settings),
+            settings.delivery.max_response_bytes,
+            tls=self._tls.context,
+            proxy=Proxy.of(settings.network.proxy),
+        )
         await transport.start()
         stack.push_async_callback(transport.close)
 
@@ -168,7 +211,7 @@ class Daemon:
                 self._daemon_id, lease=settings.daemon.lease, listening=self._hears, note=self._status_line()
             )
 
-        heartbeat = Heartbeat(
+        heartbeat = self._heartbeat = Heartbeat(
             beat,
             sign_on,
             lease=settings.daemon.lease,
@@ -196,6 +239,13 @@ class Daemon:
             may_start=lambda: heartbeat.holds(loop.time()) and not recorder.full,
             observe=self._observe,
         )
+        watchman = self._watchman = Watchman(
+            chores,
+            _circuit(settings),
+            heed=deliverer.heed,
+            name_of=deliverer.name_of,
+            observe=self._observe,
+        )
         listener = Listener(
             lambda: self._open("listen"),
             on_note=lambda word: deliverer.notified(settle=word == "settle"),
@@ -205,9 +255,6 @@ class Daemon:
         await self._until_possible(sign_on)
         if self._stopping.is_set():
             return
-        if settings.http.listen is not None:
-            app = make_app(api_app(self._open_for_api, self._observe))
-            self._observe(HttpServing(await stack.enter_async_context(serving(app, settings.http.listen))))
         self._observe(DaemonStarted(self._daemon_id, settings.daemon.name, pgrelay.__version__))
 
         background: list[Chore] = [
@@ -220,15 +267,34 @@ class Daemon:
                 wake=deliverer.look_everywhere,
                 observe=self._observe,
             ),
+            ExpireDeliveries(chores.expire_deliveries, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
             Retain(chores.rotate, chores.prune, retention=self._retention),
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
+        if self._keys:
+            verbs = chores.seal_with, chores.webhooks_to_seal, chores.seal_webhook
+            background.append(SealSecrets(*verbs, keys=self._keys, observe=self._observe))
+        if metrics is not None:
+            limit = settings.http.metrics_webhooks
+            background.append(
+                ReadFigures(figures.health, lambda: figures.overdue_webhooks(limit), metrics.figures.publish)
+            )
+            metrics.expect_chores(chore.name for chore in (heartbeat, *background))
+            metrics.declared.ask(
+                in_flight=lambda: deliverer.in_flight,
+                in_flight_limit=lambda: settings.daemon.max_in_flight,
+                held=lambda: deliverer.held,
+                outcomes_waiting=lambda: recorder.waiting,
+                lease_held=lambda: heartbeat.holds(loop.time()),
+            )
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background
             ]
-            tasks.append(group.create_task(self._guarded(listener.run())))
+            tasks += [group.create_task(self._guarded(part.run())) for part in (listener, watchman)]
+            if metrics is not None:
+                tasks.append(group.create_task(metrics.watch_loop()))
             kept = [
                 group.create_task(self._guarded(run_forever(heartbeat, self._observe))),
                 group.create_task(self._guarded(recorder.run())),
@@ -253,6 +319,24 @@ class Daemon:
         with contextlib.suppress(PgrelayError):
             await beats.sign_off(self._daemon_id)
         self._observe(DaemonStopped(given_back))
+
+    async def _serve_http(self, stack: contextlib.AsyncExitStack) -> None:
+        """Answer from now on, where http.listen says so: also that the database is still waited for."""
+        listen = self._settings.http.listen
+        if listen is not None and self._metrics is not None:
+            api = api_app(self._open_for_api, self._observe, self._keys)
+            app = make_app(unready=self._unready, render_metrics=self._metrics.render, api=api)
+            self._observe(HttpServing(await stack.enter_async_context(serving(app, listen))))
+
+    def _unready(self) -> str | None:
+        """Why nothing is delivered now, None if nothing stands in the way."""
+        if self._stopping.is_set():
+            return f"stopping: {self._stop_reason}"
+        if self._heartbeat is None or self._waiting_for:
+            return self._waiting_for or "starting"
+        if not self._heartbeat.holds(asyncio.get_running_loop().time()):
+            return "the lease is not held: no heartbeat has reached the database for most of daemon.lease"
+        return None
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """A part that meets what only a person can mend stops the daemon in good order; it is raised at the end."""
@@ -286,15 +370,17 @@ class Daemon:
         while not self._stopping.is_set():
             try:
                 await attempt()
+                self._waiting_for = ""
                 if lost_at:
                     self._observe(DatabaseBack("start", loop.time() - lost_at))
                 return
             except StandbyRefused:
                 self._observe(DatabaseIsStandby(backoff))
-                self._notifier.status("waiting: the server is a standby")
+                self._waiting_for = "waiting: the server is a standby"
             except DatabaseUnavailable as error:
                 self._observe(DatabaseLost("start", error.message, backoff))
-                self._notifier.status(f"waiting for the database: {error.message}")
+                self._waiting_for = f"waiting for the database: {error.message}"
+            self._notifier.status(self._waiting_for)
             lost_at = lost_at or loop.time()
             self._notifier.extend_timeout(30.0)
             with contextlib.suppress(TimeoutError):
@@ -319,6 +405,7 @@ class Daemon:
         await refuse_standby(connection)
         await refuse_unknown_schema(connection)
         await refuse_copy(connection, self._settings.environment)
+        await refuse_sealed(connection, self._keys.ids)
 
     async def _open_for_api(self) -> Connection:
         connection = await self._open("api")
@@ -357,11 +444,13 @@ class Daemon:
             self._deliverer.recorded(outcome, fenced=fenced)
         if fenced:
             return  # LeaseLost tells it; what became of the delivery, somebody else knows
+        if self._watchman is not None:
+            self._watchman.note(outcome)
         if outcome.verdict is Verdict.SUCCEEDED:
             self._observe(
                 Delivered(
                     claim.delivery_id, claim.event_id, claim.webhook_id, claim.event_type, claim.idempotency_key,
-                    claim.attempt, outcome.status_code or 0, outcome.duration, claim.age_seconds,
+                    claim.attempt, outcome.status_code or 0, outcome.duration, outcome.waited,
                 )
             )  # fmt: skip
             return
@@ -371,6 +460,7 @@ class Daemon:
                 AttemptFailed(
                     claim.delivery_id, claim.event_id, claim.webhook_id, claim.event_type, claim.idempotency_key,
                     claim.attempt, kind, message, outcome.status_code, outcome.duration, outcome.retry_in or 0.0,
+                    outcome.waited,
                 )
             )  # fmt: skip
         else:
@@ -378,7 +468,7 @@ class Daemon:
             self._observe(
                 DeliveryFailed(
                     claim.delivery_id, claim.event_id, claim.webhook_id, name, claim.event_type, claim.idempotency_key,
-                    claim.attempt, kind, message, outcome.status_code,
+                    claim.attempt, kind, message, outcome.status_code, outcome.duration, outcome.waited,
                 )
             )  # fmt: skip
 
@@ -407,8 +497,42 @@ class Daemon:
             await asyncio.sleep(min(interval, 10.0))
 
 
+def _metrics(settings: Settings) -> Metrics | None:
+    """None where nobody can ask: then nothing is counted."""
+    if settings.http.listen is None:
+        return None
+    return Metrics(
+        name=settings.daemon.name, version=pgrelay.__version__, webhooks=settings.http.metrics_webhooks
+    )
+
+
+def _both(
+    one: Callable[[Observation], None], other: Callable[[Observation], None]
+) -> Callable[[Observation], None]:
+    def observe(observation: Observation) -> None:
+        one(observation)
+        other(observation)
+
+    return observe
+
+
 def _addresses(settings: Settings) -> AddressPolicy:
     return AddressPolicy.of(settings.network.allowed_networks, allow_http=settings.network.allow_http)
+
+
+def _circuit(settings: Settings) -> CircuitLimits:
+    circuit = settings.circuit
+    return CircuitLimits(
+        circuit.open_after,
+        circuit.first_wait,
+        circuit.longest_wait,
+        circuit.disable_after,
+        circuit.disable_deliveries,
+    )
+
+
+def _tls(network: NetworkSettings) -> Tls:
+    return load_tls(network.ca_file, network.client_certificate, network.client_key)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -422,4 +546,5 @@ def _policy(settings: Settings) -> Policy:
             jitter=settings.delivery.retry_jitter,
             max_wait=settings.delivery.max_retry_wait,
         ),
+        circuit=_circuit(settings),
     )

@@ -6,14 +6,16 @@ the database.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pgrelay.delivery import Claim, Failure, Outcome, Request, Response
+from pgrelay.attempt import Send
+from pgrelay.circuit import WebhookState
+from pgrelay.delivery import Claim, Outcome
 from pgrelay.errors import DatabaseUnavailable
 from pgrelay.holdings import Holdings, LeaseVerbs, Policy
 from pgrelay.lanes import Lanes
-from pgrelay.observation import DatabaseBack, DatabaseLost, Observation
+from pgrelay.observation import Claimed, DatabaseBack, DatabaseLost, Expanded, Observation
 from pgrelay.pacing import Action, Pace
 
 _MAX_BACKOFF = 5.0
@@ -59,7 +61,9 @@ class Verbs(LeaseVerbs, Protocol):
         self, daemon_id: int, *, limit: int, room: int, free: dict[int, int], default_free: int
     ) -> Step: ...
     async def claim(self, daemon_id: int, wanted: Sequence[tuple[int, int, float]]) -> list[Claim]: ...
-    async def pending_webhooks(self, after: int = 0, limit: int = 500) -> Sequence[PendingWebhook]: ...
+    async def pending_webhooks(
+        self, daemon_id: int, after: int = 0, limit: int = 500
+    ) -> Sequence[PendingWebhook]: ...
     async def want_bell(self, wanted: bool) -> None: ...
     async def draw_transaction_id(self) -> int: ...
     async def oldest_running(self) -> int: ...
@@ -78,7 +82,7 @@ class Deliverer:
         pace: Pace,
         policy: Policy,
         *,
-        send: Callable[[Request], Awaitable[Response | Failure]],
+        send: Send,
         record: Callable[[int, Outcome], None],
         identity: Callable[[], int],
         may_start: Callable[[], bool],
@@ -164,6 +168,15 @@ class Deliverer:
             self._lanes.due_at(outcome.claim.webhook_id, moment)
             self._wake.set()
 
+    async def heed(self, state: WebhookState) -> None:
+        """A webhook is held back, or is not any more."""
+        now = asyncio.get_running_loop().time()
+        if state.held_for is not None:
+            await self._holdings.hold(state.webhook_id, now + state.held_for)
+        elif state.state == "closed":
+            self._lanes.let_go(state.webhook_id, now)
+        self._wake.set()
+
     def abandon(self) -> None:
         """Drop what was leased and not started: it belongs to somebody else now."""
         self._holdings.drop()
@@ -234,6 +247,8 @@ class Deliverer:
             self._pace.refused(announced)
         else:
             self._pace.looked(now, step.deliveries, announced)
+            if step.deliveries:
+                self._observe(Expanded(len(step.claims), step.deliveries - len(step.claims)))
             for webhook_id in step.backlog:
                 lanes.has_backlog(webhook_id)
             if step.claims:
@@ -243,12 +258,14 @@ class Deliverer:
             self._next_scan = min(self._next_scan, self._no_scan_before)
         if now >= self._next_scan:
             await self._scan()
-        lanes.fall_due(now)
+        for lane in lanes.fall_due(now):
+            holdings.offer(lane)
         wanted = lanes.wanted(lanes.room(holdings.held), self._batch)
         if wanted:
             claims = await self._verbs.claim(identity, wanted)
             lanes.claimed(wanted, claims)
             if claims:
+                self._observe(Claimed(len(claims)))
                 await holdings.take(identity, claims)
         if now >= self._next_forget:
             lanes.forget_idle()
@@ -273,7 +290,7 @@ class Deliverer:
         """Find pending deliveries that others left or made due: a slice of the webhooks, then the next."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        found = await self._verbs.pending_webhooks(self._scan_after, _SCANNED)
+        found = await self._verbs.pending_webhooks(self._identity(), self._scan_after, _SCANNED)
         after = loop.time()
         for pending in found:
             if pending.due_in <= 0.0:

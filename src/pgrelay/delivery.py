@@ -61,6 +61,7 @@ class Webhook:
     company_id: str
     name: str
     url: str
+    #: Empty while there is none to sign with: see `unsignable`.
     secret_key: str
     #: Also signs until `previous_secret_expires_at`; None outside a rotation.
     previous_secret_key: str | None
@@ -72,6 +73,16 @@ class Webhook:
     max_retry_attempts: int = 3
     #: Waits in seconds between attempts; None takes the schedule of the configuration.
     retry_schedule: tuple[float, ...] | None = None
+    #: Requests at once; None takes the limit of the configuration.
+    max_concurrency: int | None = None
+    #: Requests in any second; None is no limit.
+    rate_limit: float | None = None
+    #: Why nothing can be signed for it now, so that its deliveries wait: AWAITED, or what is wrong with the key.
+    unsignable: str | None = None
+
+
+#: The webhook has no secret yet; a daemon that has a key makes one.
+AWAITED = "its secret is being made"
 
 
 class Claim(NamedTuple):
@@ -93,6 +104,10 @@ class Claim(NamedTuple):
     age_seconds: float
     #: When it was due, in epoch seconds of the database; None for one that was leased as its event was expanded.
     due: float | None = None
+    #: Seconds from the claim until its event is too old to be sent; None: never.
+    expires_in: float | None = None
+    #: Monotonic seconds (loop.time()) when the answer to the claim arrived; not a column.
+    claimed_at: float | None = None
 
 
 class Request(NamedTuple):
@@ -149,7 +164,16 @@ class Outcome(NamedTuple):
     error_message: str | None = None
     #: Seconds until the next attempt when the verdict is RETRY.
     retry_in: float | None = None
+    #: Seconds for which the receiver asked to be left alone altogether.
+    hold: float | None = None
     #: JSON objects as text, credentials masked.
     request_headers: str = "{}"
     response_headers: str | None = None
     response_body: bytes | None = None
+
+    @property
+    def waited(self) -> float:
+        """Seconds from the capture of the event to the start of this request."""
+        claim = self.claim
+        since_claim = 0.0 if claim.claimed_at is None else max(0.0, self.started - claim.claimed_at)
+        return (claim.age_seconds or 0.0) + since_claim  # no age: the event is not kept any more

@@ -44,7 +44,10 @@ class NotPermitted(PgrelayError):
 
 
 class Refused(PgrelayError):
-    """An operator's request that cannot be done, or not now. `constraint` names the rule of the schema it breaks."""
+    """An operator's request that cannot be done, or not now.
+
+    `constraint` names the rule of the schema that it breaks, if it is one.
+    """
 
     exit_code = 1
 

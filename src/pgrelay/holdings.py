@@ -4,16 +4,19 @@ Learns the webhooks that claims are for, and hands deliveries to `slots`. Knows 
 claim was never answered can be told from the others.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from pgrelay.attempt import RetryPolicy, attempt
-from pgrelay.delivery import Claim, Failure, Outcome, Request, Response, Webhook
+from pgrelay.attempt import RetryPolicy, Send, attempt
+from pgrelay.circuit import CircuitLimits
+from pgrelay.delivery import AWAITED, Claim, Outcome, Verdict, Webhook
 from pgrelay.errors import DatabaseUnavailable
 from pgrelay.lanes import Lane, Lanes
-from pgrelay.observation import DatabaseLost, Observation
+from pgrelay.observation import DatabaseLost, Observation, WebhookUnsignable
+from pgrelay.ratelimit import RateLimit
 from pgrelay.request import RequestBuilder
-from pgrelay.slots import Slots
+from pgrelay.slots import Slots, Start
 
 #: How long after the first count there is a second: longer than a statement usually may take
 #: (database.statement_timeout), for the server may go on with a claim after the connection broke.
@@ -38,6 +41,7 @@ class Policy(NamedTuple):
     batch_size: int
     user_agent: str
     retry: RetryPolicy
+    circuit: CircuitLimits
 
 
 class Holdings:
@@ -49,7 +53,7 @@ class Holdings:
         lanes: Lanes,
         policy: Policy,
         *,
-        send: Callable[[Request], Awaitable[Response | Failure]],
+        send: Send,
         record: Callable[[int, Outcome], None],
         identity: Callable[[], int],
         may_start: Callable[[], bool],
@@ -73,6 +77,8 @@ class Holdings:
         )
         #: (delivery id, lease number) of all that is leased here and whose outcome is not recorded yet.
         self._mine: set[tuple[int, int]] = set()
+        #: When those of them are too old to be sent that ever will be; monotonic.
+        self._too_old: dict[tuple[int, int], float] = {}
         #: When to count next; None: there is no reason to.
         self._next_count: float | None = None
         #: Deliveries leased, under way or not.
@@ -98,9 +104,15 @@ class Holdings:
             lost = [claim.delivery_id for claim in claims if claim.webhook_id in gone]
             await self._verbs.cancel_gone(identity, lost)
             claims = [claim for claim in claims if claim.webhook_id not in gone]
+        if self._lanes.silent:
+            await self._give_back([claim for claim in claims if claim.webhook_id in self._lanes.silent])
+            claims = [claim for claim in claims if claim.webhook_id not in self._lanes.silent]
         self.held += len(claims)
         for claim in claims:
             self._mine.add((claim.delivery_id, claim.lease_no))
+            if claim.expires_in is not None:
+                moment = asyncio.get_running_loop().time() + claim.expires_in
+                self._too_old[claim.delivery_id, claim.lease_no] = moment
             lane = self._lanes.of(claim.webhook_id)
             lane.ready.append((identity, claim))
             self._slots.offer(lane)
@@ -110,9 +122,13 @@ class Holdings:
         self._policy = policy
         self._slots.per_lane = policy.max_concurrency
         for lane in self._lanes:
-            if lane.webhook is not None:
+            if lane.webhook is not None and lane.webhook.unsignable is None:
                 lane.builder = RequestBuilder(lane.webhook, policy.user_agent)
             self._slots.offer(lane)
+
+    def offer(self, lane: Lane) -> None:
+        """Start what the lane has ready, as far as it may."""
+        self._slots.offer(lane)
 
     def resume(self) -> None:
         """Requests may start again."""
@@ -122,8 +138,18 @@ class Holdings:
         """An outcome was written, or refused: the lease is over."""
         self._mine.discard((outcome.claim.delivery_id, outcome.claim.lease_no))
 
+    async def hold(self, webhook_id: int, until: float) -> None:
+        """Send nothing to a webhook before that moment; what is leased for it and not started goes back."""
+        self._lanes.hold(webhook_id, until)
+        await self._give_back(self.drop([self._lanes.of(webhook_id)]))
+
     async def recheck_webhooks(self) -> None:
-        """Of webhooks for which something waits here: learn what changed, give back what may not be sent now."""
+        """Learn what changed of webhooks for which something waits here, give back what may not be sent now.
+
+        And see whether there is a secret now for those that had none.
+        """
+        if self._lanes.silent:
+            await self._learn(self._lanes.silent)
         waiting = [lane for lane in self._lanes if lane.ready]
         if not waiting:
             return
@@ -136,27 +162,83 @@ class Holdings:
         ]
         if changed:
             await self._learn(changed)
+            for lane in waiting:
+                self._slots.offer(lane)
 
     async def _learn(self, webhook_ids: Iterable[int]) -> frozenset[int]:
         """Read webhooks that are new or changed; the ids of those that are gone come back."""
         gone = set(webhook_ids)
+        silenced = []
         for webhook in await self._verbs.webhooks(sorted(gone)):
             lane = self._lanes.of(webhook.id)
             lane.webhook = webhook
-            lane.builder = RequestBuilder(webhook, self._policy.user_agent)
+            lane.most = webhook.max_concurrency or 0
+            if webhook.rate_limit != (None if lane.rate is None else lane.rate.rate):
+                began = asyncio.get_running_loop().time()
+                lane.rate = None if webhook.rate_limit is None else RateLimit(webhook.rate_limit, began)
             gone.discard(webhook.id)
+            if webhook.unsignable is None:
+                lane.builder = RequestBuilder(webhook, self._policy.user_agent)
+                if webhook.id in self._lanes.silent:
+                    self._lanes.silent.discard(webhook.id)
+                    self._lanes.has_backlog(webhook.id, float("-inf"))
+            else:
+                self._silence(webhook, webhook.unsignable)
+                silenced.append(lane)
+        self._lanes.silent -= gone
+        await self._give_back(self.drop(silenced))
         return frozenset(gone)
 
-    async def _deliver(self, lane: Lane, identity: int, claim: Claim) -> None:
+    def _silence(self, webhook: Webhook, reason: str) -> None:
+        """Claim nothing for a webhook whose requests cannot be signed here: its deliveries wait, or are another's."""
+        if webhook.id not in self._lanes.silent and reason != AWAITED:
+            self._observe(WebhookUnsignable(webhook.id, webhook.name, reason))
+        self._lanes.silent.add(webhook.id)
+
+    async def _deliver(self, lane: Lane, start: Start) -> None:
+        identity, claim, rated = start
         webhook, builder = lane.webhook, lane.builder
         assert webhook is not None and builder is not None, (
             "take() learns a webhook before it offers its lane"
         )
-        self._record(identity, await attempt(claim, webhook, builder, self._policy.retry, self._send))
+        if claim.expires_in is not None and self._is_too_old(claim):
+            self._mine.discard((claim.delivery_id, claim.lease_no))
+            await self._give_back([claim])  # pending again, it expires
+            return
+        if rated is None:
+            outcome = await attempt(claim, webhook, builder, self._policy.retry, self._send)
+        else:
+            clock = asyncio.get_running_loop().time
+
+            def sent() -> None:
+                rated.sent_at = clock()
+
+            outcome = await attempt(claim, webhook, builder, self._policy.retry, self._send, sent)
+            if rated.sent_at is None:
+                sent()
+        if outcome.verdict is Verdict.SUCCEEDED:
+            lane.failures = 0
+        else:
+            self._pause(lane, outcome)
+        self._record(identity, outcome)
+
+    def _pause(self, lane: Lane, outcome: Outcome) -> None:
+        """Begin nothing more before the database, which all daemons ask, can say for how long."""
+        lane.failures += 1
+        circuit = self._policy.circuit
+        seconds = outcome.hold or 0.0
+        if 0 < circuit.open_after <= lane.failures:
+            seconds = max(seconds, circuit.first_wait)
+        if seconds:
+            self._lanes.hold(lane.webhook_id, asyncio.get_running_loop().time() + seconds)
+
+    def _is_too_old(self, claim: Claim) -> bool:
+        moment = self._too_old.pop((claim.delivery_id, claim.lease_no))
+        return asyncio.get_running_loop().time() >= moment
 
     def _done(self, lane: Lane) -> None:
         self.held -= 1
-        if lane.backlog and lane.held * 2 <= self._lanes.prefetch:
+        if lane.backlog and lane.held * 2 <= lane.room(self._lanes.prefetch):
             self._on_hunger()
 
     # And back ----------------------------------------------------------------------------------------------------
@@ -180,7 +262,9 @@ class Holdings:
             dropped += [claim for _, claim in lane.ready]
             lane.ready.clear()
         self.held -= len(dropped)
-        self._mine.difference_update((claim.delivery_id, claim.lease_no) for claim in dropped)
+        for claim in dropped:
+            self._mine.discard((claim.delivery_id, claim.lease_no))
+            self._too_old.pop((claim.delivery_id, claim.lease_no), None)
         return dropped
 
     def count_soon(self) -> None:

@@ -11,8 +11,10 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import ceil
 
 from pgrelay.delivery import Claim, Webhook
+from pgrelay.ratelimit import RateLimit
 from pgrelay.request import RequestBuilder
 
 #: What a webhook may always have: this many deliveries held, or requests under way, out of the reserve.
@@ -34,11 +36,28 @@ class Lane:
     floor: float = float("-inf")
     #: It stands in the line for a free request slot.
     queued: bool = False
+    #: The limits of the webhook itself; 0 and None: it has none.
+    most: int = 0
+    rate: RateLimit | None = None
+    #: It is looked at again when its rate limit allows the next request.
+    rate_alarm: bool = False
+    #: Attempts that failed here since the last success.
+    failures: int = 0
+    #: Nothing is started before this moment: the receiver asked for it, or its circuit is open. 0.0: no such thing.
+    held_until: float = 0.0
 
     @property
     def held(self) -> int:
         """How many deliveries are leased for it."""
         return len(self.ready) + self.running
+
+    def room(self, prefetch: int) -> int:
+        """How many deliveries it may hold: no more than it will start soon."""
+        if self.most:
+            prefetch = min(prefetch, 2 * self.most)
+        if self.rate is not None:
+            prefetch = min(prefetch, ceil(self.rate.rate) + A_FEW)
+        return prefetch
 
 
 class Lanes:
@@ -52,6 +71,8 @@ class Lanes:
         self.capacity = capacity
         self.reserve = reserve
         self.backlogged: set[int] = set()
+        #: Webhooks for which nothing can be signed here now: nothing is claimed for them.
+        self.silent: set[int] = set()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
@@ -85,10 +106,35 @@ class Lanes:
         """The earliest such moment."""
         return self._due[0][0] if self._due else None
 
-    def fall_due(self, now: float) -> None:
-        """Lanes whose moment has come have a backlog."""
+    def fall_due(self, now: float) -> list[Lane]:
+        """Lanes whose moment has come have a backlog. Those that were held back until now are returned."""
+        let_go = []
         while self._due and self._due[0][0] <= now:
-            self.has_backlog(heapq.heappop(self._due)[1])
+            lane = self.of(heapq.heappop(self._due)[1])
+            if lane.held_until > now:
+                continue
+            if lane.held_until:
+                lane.held_until = 0.0
+                let_go.append(lane)
+            self.has_backlog(lane.webhook_id)
+        return let_go
+
+    # What must wait ------------------------------------------------------------------------------------------------
+
+    def hold(self, webhook_id: int, until: float) -> None:
+        """Start nothing of this webhook before that moment; then look at it again."""
+        lane = self.of(webhook_id)
+        lane.held_until = max(lane.held_until, until)
+        lane.backlog = False
+        self.backlogged.discard(webhook_id)
+        self.due_at(webhook_id, until)
+
+    def let_go(self, webhook_id: int, now: float) -> None:
+        """Nothing holds it back any more."""
+        lane = self.find(webhook_id)
+        if lane is not None and lane.held_until:
+            lane.failures, lane.held_until = 0, now
+            self.due_at(webhook_id, now)
 
     # What may be claimed -----------------------------------------------------------------------------------------
 
@@ -103,10 +149,13 @@ class Lanes:
         """
         most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
         by_webhook = {
-            lane.webhook_id: 0 if lane.backlog else max(0, most - lane.held)
+            lane.webhook_id: 0
+            if lane.backlog or lane.held_until
+            else max(0, min(most, lane.room(self.prefetch)) - lane.held)
             for lane in self._lanes.values()
-            if lane.backlog or lane.held
+            if lane.backlog or lane.held or lane.held_until or lane.most or lane.rate is not None
         }
+        by_webhook.update(dict.fromkeys(self.silent, 0))
         return (room if room > 0 else max(0, room + self.reserve)), by_webhook, most
 
     def wanted(self, room: int, batch: int) -> list[tuple[int, int, float]]:
@@ -121,13 +170,15 @@ class Lanes:
         most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
         hungry = [
             lane
-            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged)
-            if lane.held * 2 <= self.prefetch and lane.held < most
+            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged - self.silent)
+            if lane.held * 2 <= lane.room(self.prefetch) and lane.held < most
         ]
         hungry.sort(key=lambda lane: lane.held)
         wanted = []
         for position, lane in enumerate(hungry):
-            share = min(most - lane.held, max(1, left // (len(hungry) - position)))
+            share = min(
+                min(most, lane.room(self.prefetch)) - lane.held, max(1, left // (len(hungry) - position))
+            )
             wanted.append((lane.webhook_id, share, lane.floor))
             left -= share
             if left <= 0:
@@ -136,7 +187,10 @@ class Lanes:
 
     def is_hungry(self) -> bool:
         """Some lane with a backlog would ask for more."""
-        return any(self._lanes[webhook_id].held * 2 <= self.prefetch for webhook_id in self.backlogged)
+        return any(
+            lane.held * 2 <= lane.room(self.prefetch)
+            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged - self.silent)
+        )
 
     def claimed(self, wanted: list[tuple[int, int, float]], claims: list[Claim]) -> None:
         """A claim was answered: lanes that gave less than asked are drained, floors move up."""
@@ -155,6 +209,11 @@ class Lanes:
 
     def forget_idle(self) -> None:
         """Drop lanes that hold nothing, so that memory follows what is alive."""
-        idle = [lane.webhook_id for lane in self._lanes.values() if not lane.held and not lane.backlog]
+        idle = [
+            lane.webhook_id
+            for lane in self._lanes.values()
+            # a rate limit remembers what was sent: without it, the next owner's wait would begin anew
+            if not (lane.held or lane.backlog or lane.held_until or lane.rate is not None)
+        ]
         for webhook_id in idle:
             del self._lanes[webhook_id]

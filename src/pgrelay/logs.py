@@ -28,13 +28,17 @@ from pgrelay.observation import (
     ApiFailed,
     AttemptFailed,
     CaptureErrorsSeen,
+    CircuitOpened,
+    Claimed,
     ConfigRejected,
     DaemonDeclaredDead,
     DatabaseIsStandby,
     DatabaseLost,
     DeadlinesFired,
     Delivered,
+    DeliveriesExpired,
     DeliveryFailed,
+    Expanded,
     LeaseLost,
     LeasesLapsed,
     LoginRefused,
@@ -42,6 +46,8 @@ from pgrelay.observation import (
     Observation,
     RecordingDelayed,
     UpkeepFailed,
+    WebhookDisabled,
+    WebhookUnsignable,
 )
 
 DEBUG, INFO, WARNING = logging.DEBUG, logging.INFO, logging.WARNING
@@ -49,14 +55,19 @@ ERROR, CRITICAL = logging.ERROR, logging.CRITICAL
 
 #: All others are INFO.
 LEVELS: Mapping[type[Observation], int] = {
+    Claimed: DEBUG,
     Delivered: DEBUG,
     DeadlinesFired: DEBUG,
+    Expanded: DEBUG,
     AttemptFailed: WARNING,
     DatabaseIsStandby: WARNING,
     LeaseLost: WARNING,
     LeasesLapsed: WARNING,
     LoginRefused: WARNING,
     NotificationsMissing: WARNING,
+    CircuitOpened: WARNING,
+    DeliveriesExpired: WARNING,
+    WebhookDisabled: ERROR,
     RecordingDelayed: WARNING,
     ApiFailed: ERROR,
     CaptureErrorsSeen: ERROR,
@@ -64,6 +75,7 @@ LEVELS: Mapping[type[Observation], int] = {
     DaemonDeclaredDead: ERROR,
     DatabaseLost: ERROR,
     UpkeepFailed: ERROR,
+    WebhookUnsignable: ERROR,
     DeliveryFailed: CRITICAL,
 }
 
@@ -84,6 +96,7 @@ _SECRETS = (
     ("bearer ", re.compile(r"\b(bearer) [^\s\"',;]{8,}", re.I), rf"\1 {MASK}"),
     ("basic ", re.compile(r"\b(basic) [A-Za-z0-9+/=]{8,}", re.I), rf"\1 {MASK}"),
     ("://", re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"), rf"\1{MASK}"),
+    ("?", re.compile(r"(\bhttps?://[^\s?#\"'<>]*\?)[^\s\"'<>]+", re.I), rf"\1{MASK}"),
     ("password", re.compile(r"\b(password *= *)('(?:[^'\\]|\\.)*'|[^\s'\"]+)", re.I), rf"\1{MASK}"),
 )
 

@@ -91,6 +91,21 @@ class NotificationsArriving(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class Expanded(Observation):
+    """New events became deliveries: so many were leased at once, the others are pending."""
+
+    leased: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed(Observation):
+    """Pending deliveries that were due were leased."""
+
+    leased: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered(Observation):
     """The receiver answered 2xx."""
 
@@ -121,6 +136,8 @@ class AttemptFailed(Observation):
     status_code: int | None
     duration: float
     retry_in: float
+    #: Seconds from the capture of the event to the start of this request.
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +154,67 @@ class DeliveryFailed(Observation):
     error_kind: str
     error_message: str
     status_code: int | None
+    duration: float = 0.0
+    #: Seconds from the capture of the event to the start of the last request.
+    waited: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened(Observation):
+    """So many attempts of a webhook failed in a row that it is only probed from now on."""
+
+    webhook_id: int
+    webhook_name: str
+    probe_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed(Observation):
+    """A probe succeeded: the webhook is served again as usual."""
+
+    webhook_id: int
+    webhook_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookHeld(Observation):
+    """Nothing is sent to a webhook for a while: its receiver asked for it, or its circuit is open."""
+
+    webhook_id: int
+    webhook_name: str
+    held_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDisabled(Observation):
+    """A webhook was made inactive, because its receiver is gone; webhook_configurations.disabled_reason says more."""
+
+    webhook_id: int
+    webhook_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesExpired(Observation):
+    """Deliveries ended undelivered, because their event outlived its valid_for."""
+
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookUnsignable(Observation):
+    """The webhook's secret is sealed with a key that this daemon has not: its deliveries wait."""
+
+    webhook_id: int
+    webhook_name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsSealed(Observation):
+    """Secrets or header values of so many webhooks stood in the clear, or under another key, and are sealed now."""
+
+    webhooks: int
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,12 @@ from json.encoder import encode_basestring_ascii as json_string
 from urllib.parse import quote
 
 from pgrelay.delivery import Claim, Request, Webhook
+from pgrelay.masking import MASK, Scrubber
 from pgrelay.signing import CLASSIC_HEADER, ID_HEADER, STANDARD_HEADER, TIMESTAMP_HEADER, Signer
 
 EVENT_HEADER = "X-Webhook-Event"
 KEY_HEADER = "X-Webhook-Idempotency-Key"
 ATTEMPT_HEADER = "X-Webhook-Delivery-Attempt"
-
-MASK = "***"
 
 #: Names, in lower case, that a webhook cannot set: ours, and those that frame the message or steer a proxy.
 RESERVED_HEADERS = frozenset(
@@ -56,7 +55,6 @@ RESERVED_HEADERS = frozenset(
 # RFC 9110, sections 5.1 and 5.5. Beyond ASCII only what latin-1 can print, for every client can send that.
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
-_SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
 _PRINTABLE = string.punctuation + " "
 
 
@@ -78,10 +76,13 @@ class RequestBuilder:
         "_url",
         "_user_agent",
         "left_out",
+        "scrubber",
     )
 
     #: Names of the webhook's headers that are not sent: reserved, given twice, or not fit for a header.
     left_out: tuple[str, ...]
+    #: Takes the webhook's secrets out of answers.
+    scrubber: Scrubber
 
     def __init__(self, webhook: Webhook, user_agent: str) -> None:
         self._url = webhook.url
@@ -90,6 +91,9 @@ class RequestBuilder:
         self._own, self.left_out = _sendable(webhook.headers)
         self._signer = self._both = Signer(webhook.secret_key)
         self._both_until = 0.0
+        self.scrubber = Scrubber(
+            webhook.url, self._own, filter(None, (webhook.secret_key, webhook.previous_secret_key))
+        )
         if webhook.previous_secret_key is not None and webhook.previous_secret_expires_at is not None:
             self._both = Signer(webhook.secret_key, webhook.previous_secret_key)
             self._both_until = webhook.previous_secret_expires_at.timestamp()
@@ -136,31 +140,6 @@ class RequestBuilder:
             f'"{ID_HEADER}": {key}, "{TIMESTAMP_HEADER}": "{headers[TIMESTAMP_HEADER]}"'
             f"{signatures}{self._recorded_own}"
         )
-
-
-def mask_url(url: str) -> str:
-    """The URL as logs, views and messages may show it: without credentials, query values and fragment.
-
-    Never fails, whatever the text; what cannot be printed becomes a question mark. Paths are shown: a path
-    that is itself a secret (some receivers hand out such) cannot be told from one that is not.
-    """
-    rest, hash_sign, _ = url.partition("#")
-    rest, question_mark, query = rest.partition("?")
-    prefix = _SCHEME.match(rest)
-    before = "" if prefix is None else prefix[0]
-    authority, slash, path = rest[len(before) :].partition("/")
-    _, at, host = authority.rpartition("@")
-    shown = before + (MASK + at if at else "") + host + slash + path
-    if question_mark:
-        shown += "?" + "&".join(_masked_parameter(parameter) for parameter in query.split("&"))
-    if hash_sign:
-        shown += "#" + MASK
-    return "".join(character if character.isprintable() else "?" for character in shown)
-
-
-def _masked_parameter(parameter: str) -> str:
-    name, equals, _ = parameter.partition("=")
-    return name + equals + MASK if equals else MASK
 
 
 def _sendable(own: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:

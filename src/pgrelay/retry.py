@@ -11,7 +11,8 @@ back without coming here.
 
 What the receiver asks for in Retry-After (RFC 9110, section 10.2.3; on any failing status) may lengthen a
 wait, never shorten it, and never buys another attempt. A value not of that form is as good as none. Jitter
-only ever adds, to whichever wait holds. No wait exceeds `max_wait`.
+only ever adds, to whichever wait holds. No wait exceeds `max_wait`. With 429 or 503 the receiver speaks for all
+that is sent to it, so the webhook as a whole is held back. 410 Gone means never again: it is not tried again.
 """
 
 import re
@@ -21,9 +22,13 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from pgrelay.delivery import ErrorKind, Failure, Response, Verdict
+from pgrelay.masking import mask_url
 
 #: Seconds to wait when a schedule is empty.
 DEFAULT_WAIT = 60.0
+
+#: Statuses that are about the receiver as a whole: with Retry-After, they hold for all that is sent to it.
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 #: Characters of a redirect's target that a message shows.
 _LONGEST_TARGET = 200
@@ -49,6 +54,8 @@ class Decision(NamedTuple):
     error_message: str | None = None
     #: Seconds until the next attempt when the verdict is RETRY.
     retry_in: float | None = None
+    #: Seconds for which the receiver asked to be left alone altogether.
+    hold: float | None = None
 
 
 def decide(
@@ -75,11 +82,12 @@ def decide(
         asked = _retry_after(result.headers, now)
     else:
         status_code, kind, message, asked = None, result.kind, result.message, 0.0
-    if attempt >= max_attempts:
-        return Decision(Verdict.FAILED, status_code, kind, message)
+    hold = min(asked, max_wait) if asked and status_code in _BUSY else None
+    if attempt >= max_attempts or status_code == HTTPStatus.GONE:
+        return Decision(Verdict.FAILED, status_code, kind, message, hold=hold)
     wait = min(max(_scheduled(schedule, attempt), asked), max_wait)
     wait = min(wait + wait * min(1.0, max(0.0, jitter_fraction)), max_wait)
-    return Decision(Verdict.RETRY, status_code, kind, message, wait)
+    return Decision(Verdict.RETRY, status_code, kind, message, wait, hold)
 
 
 def _scheduled(schedule: Sequence[float], attempt: int) -> float:
@@ -114,10 +122,10 @@ def _fault(response: Response) -> tuple[ErrorKind, str]:
 
 
 def _shown(location: str) -> str:
-    """A redirect's target without credentials and query, which may be secrets; printable and not long."""
+    """A redirect's target without credentials, query and tokens, which may be secrets; printable and not long."""
     target = re.split(r"[?#]", location, maxsplit=1)[0]
     target = re.sub(r"^([^/]*//)[^/]*@", r"\1", target)
-    target = "".join(character if character.isprintable() else "?" for character in target)
+    target = mask_url(target)
     return target if len(target) <= _LONGEST_TARGET else target[:_LONGEST_TARGET] + "…"
 
 

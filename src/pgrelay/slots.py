@@ -14,9 +14,15 @@ from collections.abc import Awaitable, Callable
 
 from pgrelay.delivery import Claim
 from pgrelay.lanes import A_FEW, Lane, Lanes
+from pgrelay.ratelimit import RateLimit, Request
 
 #: How many waiting webhooks are compared for each slot that comes free: with thousands of them, not all.
 _COMPARED = 8
+#: A timer may fire this much too early, by the resolution of the clock.
+_RATE_SLACK = 0.001
+
+#: A delivery that starts: under which daemon's id it is leased, the claim, and the request as its rate limit counts it.
+Start = tuple[int, Claim, Request | None]
 
 
 class Slots:
@@ -24,7 +30,7 @@ class Slots:
 
     def __init__(
         self,
-        deliver: Callable[[Lane, int, Claim], Awaitable[None]],
+        deliver: Callable[[Lane, Start], Awaitable[None]],
         *,
         total: int,
         per_lane: int,
@@ -45,7 +51,7 @@ class Slots:
 
     def offer(self, lane: Lane) -> None:
         """Start what the lane has ready as far as there are slots for it, and let it wait in line for more."""
-        while lane.ready and lane.running < self.per_lane and not self._closed:
+        while not self._closed and self._has_more(lane):
             if self.running >= self._total or (self.running >= self._common and lane.running >= A_FEW):
                 self._line_up(lane)
                 return
@@ -53,9 +59,7 @@ class Slots:
                 self._held_back = True
                 return
             self.running += 1
-            lane.running += 1
-            identity, claim = lane.ready.popleft()
-            worker = asyncio.get_running_loop().create_task(self._work(lane, identity, claim))
+            worker = asyncio.get_running_loop().create_task(self._work(lane, self._begin(lane)))
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
@@ -80,18 +84,17 @@ class Slots:
         if late:
             await asyncio.wait(late)
 
-    async def _work(self, lane: Lane, identity: int, claim: Claim) -> None:
+    async def _work(self, lane: Lane, start: Start) -> None:
         """Use one slot, for one delivery after the other, as long as there is any."""
         try:
             while True:
-                await self._deliver(lane, identity, claim)
+                await self._deliver(lane, start)
                 lane.running -= 1
                 self._on_done(lane)
                 following = self._following(lane)
                 if following is None:
                     return
-                following.running += 1
-                identity, claim = following.ready.popleft()
+                start = self._begin(following)
                 self._line_up(following)
                 self._line_up(lane)
                 lane = following
@@ -137,8 +140,33 @@ class Slots:
             best.queued = False
         return best
 
+    def _begin(self, lane: Lane) -> Start:
+        """Take the next of a lane that has more."""
+        lane.running += 1
+        identity, claim = lane.ready.popleft()
+        rate = lane.rate
+        return identity, claim, None if rate is None else rate.begin(asyncio.get_running_loop().time())
+
     def _has_more(self, lane: Lane) -> bool:
-        return bool(lane.ready) and lane.running < self.per_lane
+        """Something of it is ready, and may start now."""
+        if not lane.ready or lane.running >= (lane.most or self.per_lane):
+            return False
+        if lane.rate is None and not lane.held_until:
+            return True
+        now = asyncio.get_running_loop().time()
+        return lane.held_until <= now and (lane.rate is None or self._in_time(lane, lane.rate, now))
+
+    def _in_time(self, lane: Lane, rate: RateLimit, now: float) -> bool:
+        """Its rate limit allows a request now; if not, it is offered again when that may be."""
+        wait = rate.wait(now)
+        if wait > 0 and not lane.rate_alarm:
+            lane.rate_alarm = True
+            asyncio.get_running_loop().call_later(wait + _RATE_SLACK, self._rate_allows, lane)
+        return wait <= 0
+
+    def _rate_allows(self, lane: Lane) -> None:
+        lane.rate_alarm = False
+        self.offer(lane)
 
     def _line_up(self, lane: Lane) -> None:
         if self._has_more(lane) and not lane.queued:

@@ -88,6 +88,8 @@ class EventRule:
     at: str | None = None
     #: None takes the source's.
     record: Record | None = None
+    #: Seconds after which the event is not sent any more; None: sent however late.
+    valid_for: float | None = None
     #: Merged over the source's: `extra` by name; `row` replaces; `include` or `exclude` replaces both.
     payload: Payload = field(default_factory=Payload)
 
@@ -109,6 +111,8 @@ class EventRule:
             found["at"] = self.at
         if self.record not in (None, source_record):
             found["record"] = str(self.record)
+        if self.valid_for is not None:
+            found["valid_for"] = int(self.valid_for) if self.valid_for.is_integer() else self.valid_for
         payload = self.payload.definition()
         if payload:
             found["payload"] = payload

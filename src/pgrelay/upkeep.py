@@ -4,7 +4,9 @@ A chore is `run_forever`: it does its work, says when to come again, and outlast
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from pgrelay.errors import DatabaseUnavailable, PgrelayError
@@ -12,10 +14,13 @@ from pgrelay.observation import (
     CaptureErrorsSeen,
     DaemonDeclaredDead,
     DeadlinesFired,
+    DeliveriesExpired,
     LeasesLapsed,
     Observation,
+    SecretsSealed,
     UpkeepFailed,
 )
+from pgrelay.sealing import Kept, Keyring, Unopened
 
 _AFTER_FAILURE = 1.0
 
@@ -145,6 +150,24 @@ class LapsedDaemon(Protocol):
     def failed(self) -> int: ...
 
 
+class ExpireDeliveries:
+    """End what is too old to be sent. It is not claimed any more anyway, so there is no hurry."""
+
+    name = "expiry"
+
+    def __init__(
+        self, expire: Callable[[], Awaitable[int]], *, observe: Callable[[Observation], None]
+    ) -> None:
+        self._expire = expire
+        self._observe = observe
+
+    async def once(self) -> float:
+        expired = await self._expire()
+        if expired:
+            self._observe(DeliveriesExpired(expired))
+        return 0.05 if expired else 5.0
+
+
 class ReleaseLapsed:
     """Takes back what dead daemons held, and ends what nobody is owed any more."""
 
@@ -189,6 +212,44 @@ class FoldMetrics:
         return self.every
 
 
+class Figures(Protocol):
+    """What was read, by name."""
+
+    def _asdict(self) -> dict[str, float]: ...
+
+
+class ReadFigures:
+    """Reads how the installation as a whole is, for /metrics; a larger queue less often, for it is read as a whole.
+
+    `overdue` gives webhooks and by how many seconds they are late.
+    """
+
+    name = "figures"
+    every = 5.0
+    #: Reading may take this part of the time at most.
+    share = 0.02
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[Figures]],
+        overdue: Callable[[], Awaitable[Mapping[int, float]]],
+        publish: Callable[[Mapping[str, float] | None, Mapping[int, float]], None],
+    ) -> None:
+        self._read = read
+        self._overdue = overdue
+        self._publish = publish
+
+    async def once(self) -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            self._publish((await self._read())._asdict(), await self._overdue())
+        except PgrelayError:
+            self._publish(None, {})  # old figures would pass for new ones
+            raise
+        return max(self.every, (loop.time() - began) / self.share)
+
+
 class Retain:
     """Moves the rings on and prunes the small tables."""
 
@@ -211,6 +272,45 @@ class Retain:
         for ring, seconds in retention.items():
             await self._rotate(ring, seconds)
         await self._prune(max(retention.values()))
+        return self.every
+
+
+class SealSecrets:
+    """Seals what webhooks hold in the clear, and makes the secrets that SQL asked for."""
+
+    name = "secrets"
+    every = 1.0
+
+    def __init__(
+        self,
+        mark: Callable[[str], Awaitable[None]],
+        find: Callable[[str | None], Awaitable[Sequence[tuple[int, int, Kept]]]],
+        store: Callable[[int, int, Kept], Awaitable[bool]],
+        *,
+        keys: Keyring,
+        observe: Callable[[Observation], None],
+    ) -> None:
+        self._mark = mark
+        self._find = find
+        self._store = store
+        self._keys = keys
+        self._observe = observe
+        self._began = False
+
+    async def once(self) -> float:
+        key_id = self._keys.ids[0]
+        if not self._began:
+            await self._mark(key_id)
+        # at first also what another key has sealed; later only what is new
+        sealed = 0
+        for webhook_id, version, kept in await self._find(None if self._began else key_id):
+            with contextlib.suppress(Unopened):  # told when it has something to deliver
+                sealed += await self._store(
+                    webhook_id, version, self._keys.seal(kept, webhook_id, os.urandom)
+                )
+        self._began = True
+        if sealed:
+            self._observe(SecretsSealed(sealed, key_id))
         return self.every
 
 

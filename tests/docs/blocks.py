@@ -1,8 +1,9 @@
 """The examples of the documentation: every fenced block, and where it stands.
 
 Languages say what is done with a block. `sql` is run, and each of its queries must find something; `sh` of the README
-is run; `yaml` is a whole configuration; `python` and `javascript` verify signatures. In `sh` and `console` blocks
-every pgrelay command is one that exists. `text`, `json`, `ini` and `mermaid` are only shown.
+is run, and `console` of docs/receivers.md; `yaml` is a whole configuration. In `sh` and `console` blocks every pgrelay
+command is one that exists. Those of docs/verify are taken from files there, which are run. `text`, `json`, `ini` and
+`mermaid` are only shown.
 """
 
 import re
@@ -18,7 +19,9 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 
-LANGUAGES = {"sql", "sh", "console", "yaml", "python", "javascript", "text", "json", "ini", "mermaid"}
+#: Of the receivers in docs/verify.
+VERIFYING = {"python", "javascript", "php", "ruby", "go", "java", "csharp", "bash"}
+LANGUAGES = {"sql", "sh", "console", "yaml", "text", "json", "ini", "mermaid"} | VERIFYING
 
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)$")
 

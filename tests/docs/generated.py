@@ -10,20 +10,25 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import psycopg
+import yaml
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs.blocks import DOCUMENTS
+from docs.blocks import DOCUMENTS, ROOT
+from docs.receivers import LANGUAGES as RECEIVERS
+from docs.receivers import verification
 from pgrelay import errors, logs, observation
 from pgrelay.api.table import ROUTES
 from pgrelay.cli import main as command_line
 from pgrelay.cli.arguments import build_parser
 from pgrelay.config.example import reference_table, sources_reference_table
 from pgrelay.delivery import TRANSITIONS, Status
+from pgrelay.metrics.counted import Metrics
 from unit.test_floors import FLOORS, SRC
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(\n?<!-- end of (?P=name) -->)", re.S)
@@ -111,6 +116,42 @@ def log_events() -> str:
         if kind is not observation.Observation
     ]
     return table(("Event", "Level", "Keys", "Meaning"), rows)
+
+
+def metrics() -> str:
+    """Every metric that a daemon serves, as its registry knows it."""
+    made = Metrics(name="", version="", webhooks=0)
+    labels = {
+        name: getattr(collector, "_labelnames", ())
+        for collector, names in made.registry._collector_to_names.items()
+        for name in names
+    }
+    rows = [
+        (
+            code(family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")),
+            family.type,
+            ", ".join(map(code, labels.get(family.name) or getattr(family, "_labelnames", ()))),
+            f"{family.documentation}.",
+        )
+        for family in made.registry.collect()
+        if family.name.startswith("pgrelay_")
+    ]
+    return table(("Metric", "Type", "Labels", "Meaning"), rows)
+
+
+def alerts() -> str:
+    """Every alert of contrib/prometheus: when it fires, and what to do."""
+    (group,) = yaml.safe_load((ROOT / "contrib/prometheus/pgrelay.rules.yaml").read_text("utf-8"))["groups"]
+    rows = [
+        (
+            code(rule["alert"]),
+            rule["labels"]["severity"],
+            f"{code(' '.join(rule['expr'].split()))}" + (f", for {rule['for']}" if "for" in rule else ""),
+            rule["annotations"]["action"],
+        )
+        for rule in group["rules"]
+    ]
+    return table(("Alert", "Severity", "Fires when", "What to do"), rows)
 
 
 def exit_codes() -> str:
@@ -220,8 +261,11 @@ PROGRAM: Mapping[str, Callable[[], str]] = {
     "floors": floors,
     "log events": log_events,
     "exit codes": exit_codes,
+    "metrics": metrics,
+    "alerts": alerts,
     "commands": commands,
     "routes": routes,
+    **{f"verification in {name}": partial(verification, name) for name in RECEIVERS},
 }
 DATABASE: Mapping[str, Callable[[psycopg.Connection], str]] = {
     "tables": lambda db: relations(db, ["r", "p"]),

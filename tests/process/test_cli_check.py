@@ -46,6 +46,17 @@ def test_all_is_well_but_for_the_missing_daemon(adopted, execute):
     assert (checked.code, checked.err) == (0, "All is well.\n")
     assert "✓ daemons: relay-1 1.0, heartbeat" in checked.out
     assert "✓ notifications: arrive" in checked.out
+    assert "✓ tls: trusts the system's certificates\n" in checked.out
+
+
+def test_files_for_tls_that_cannot_be_used_are_an_error_that_names_the_key(adopted, tmp_path):
+    adopted.configure(('#ca_file: ""', f"ca_file: {tmp_path}/none.pem"))
+    (error,) = [row for row in adopted("check", "--json").data if row["level"] == "error"]
+    assert (
+        error["message"] == f"network.ca_file: {tmp_path}/none.pem cannot be read: No such file or directory"
+    )
+    ran = adopted("run")
+    assert (ran.code, ran.err) == (78, f"pgrelay: {error['message']}\n")
 
 
 def test_as_json_each_finding_has_level_subject_message_and_mend(adopted):

@@ -167,7 +167,7 @@ def test_ctrl_c_at_any_moment_leaves_no_process_and_no_file(place, moment):
         read_until(demo, moment)
         os.killpg(demo.pid, signal.SIGINT)
         rest, _ = demo.communicate(timeout=60)
-    assert demo.returncode == 130
+    assert demo.returncode == 130, rest
     assert "Nothing is left behind" in rest and "Traceback" not in rest
     assert left_behind(place) == []
 

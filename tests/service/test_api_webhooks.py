@@ -1,6 +1,8 @@
 """Webhooks over the REST API, on a real Postgres and real sockets."""
 
 import asyncio
+import base64
+import os
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -8,10 +10,12 @@ import pytest
 
 from pgrelay.db import admin_events
 from pgrelay.observation import ApiChanged, ApiFailed
+from pgrelay.sealing import Kept, Keyring
 from support.api import Api, Client, make_token, serving_api
 from support.database import Database
 from support.queue import add_webhook, value
 
+KEY = base64.b64encode(bytes(range(32))).decode()
 NEW = {"name": "CRM", "url": "https://example.com/hooks", "subscribed_events": ["callback.*"]}
 
 
@@ -232,3 +236,49 @@ async def test_a_fault_of_ours_tells_the_log_and_not_the_caller(
     (told,) = (one for one in api.observed if isinstance(one, ApiFailed))
     assert (told.path, told.reason) == ("/api/v1/stats", "RuntimeError: something internal")
     assert (await admin.get("/webhooks")).status == 200, "and its connection is fit for use"
+
+
+async def test_where_secrets_are_sealed_the_api_shows_them_all_the_same(
+    database: Database, db: psycopg.Connection
+):
+    token = make_token(db, "tenant", "1")
+    kept = "select secret_key from pgrelay.webhook_configurations where id = %s"
+    async with serving_api(database.dsn, KEY) as api:
+        tenant = api.client(token)
+        made = await tenant.post("/webhooks", json={**NEW, "headers": {"X-Key": "v"}})
+        assert made.status == 201, made.body
+        assert made.body["secret_key"].startswith("whsec_")
+        assert value(db, kept, made.body["id"]).startswith("sealed:")
+        path = f"/webhooks/{made.body['id']}"
+        assert (await tenant.get(path)).body["headers"] == {"X-Key": "***"}
+        assert (await tenant.post(f"{path}/reveal-secret")).status == 409
+        rotated = await tenant.post(f"{path}/rotate-secret")
+        assert rotated.body["secret_key"] not in (None, made.body["secret_key"])
+        assert value(db, kept, made.body["id"]).startswith("sealed:")
+    db.execute("select pgrelay.seal_with('a key')")
+    async with serving_api(database.dsn) as api:
+        tenant = api.client(token)
+        awaited = await tenant.post("/webhooks", json=NEW)
+        assert (awaited.status, awaited.body["secret_key"], awaited.body["secret_revealed_at"]) == (
+            201,
+            None,
+            None,
+        )
+        refused = await tenant.post(f"/webhooks/{awaited.body['id']}/reveal-secret")
+        assert (refused.status, "no secret yet" in refused.body["detail"]) == (409, True)
+    sealed = Keyring(KEY).seal(Kept(None, None, None), awaited.body["id"], os.urandom).secret_key
+    db.execute(
+        "update pgrelay.webhook_configurations set secret_key = %s where id = %s",
+        (sealed, awaited.body["id"]),
+    )
+    async with serving_api(database.dsn, KEY) as api:
+        shown = await api.client(token).post(f"/webhooks/{awaited.body['id']}/reveal-secret")
+        assert shown.body["secret_key"].startswith("whsec_"), shown.body
+
+
+async def test_a_reader_sees_urls_without_their_tokens(api: Api, admin: Client, db: psycopg.Connection):
+    path = f"/webhooks/{add_webhook(db, url='https://example.com/hook?token=T0p5ecret')}"
+    assert (await admin.get(path)).body["url"] == "https://example.com/hook?token=T0p5ecret"
+    reader = api.client(make_token(db, "reader"))
+    assert (await reader.get(path)).body["url"] == "https://example.com/hook?token=***"
+    assert (await reader.get("/webhooks")).body["items"][0]["url"] == "https://example.com/hook?token=***"

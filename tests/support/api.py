@@ -18,6 +18,7 @@ from pgrelay.api.server import serving
 from pgrelay.db.connect import Connection, connect
 from pgrelay.db.tokens import digest
 from pgrelay.observation import Observation
+from pgrelay.sealing import Keyring
 
 
 def make_token(db: psycopg.Connection, role: str, company_id: str | None = None, name: str = "a test") -> str:
@@ -91,15 +92,20 @@ class Api(NamedTuple):
 
 
 @asynccontextmanager
-async def serving_api(dsn: str) -> AsyncIterator[Api]:
-    """Serve it while the block lasts."""
+async def serving_api(dsn: str, key: str = "") -> AsyncIterator[Api]:
+    """Serve it while the block lasts; `key` seals secrets."""
     observed: list[Observation] = []
 
     async def open_connection() -> Connection:
         return await connect(dsn, application_name="pgrelay api")
 
+    served = make_app(
+        unready=lambda: None,
+        render_metrics=lambda _: (b"", "text/plain"),
+        api=api_app(open_connection, observed.append, Keyring(key)),
+    )
     async with (
-        serving(make_app(api_app(open_connection, observed.append)), "127.0.0.1:0") as url,
+        serving(served, "127.0.0.1:0") as url,
         aiohttp.ClientSession() as session,
     ):
         yield Api(url, session, observed)

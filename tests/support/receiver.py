@@ -317,7 +317,7 @@ async def _read(reader: asyncio.StreamReader, connection: int) -> Seen | None:
     return Seen(method, target, headers, body, head, connection, asyncio.get_running_loop().time())
 
 
-def self_signed(folder: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
+def self_signed(folder: Path, name: str = "127.0.0.1", days: int = 2) -> tuple[Path, Path]:
     """A certificate for the host name or address, and its key, made by openssl and signed by itself."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     kind = "IP" if name[0].isdigit() else "DNS"
@@ -331,6 +331,6 @@ def self_signed(folder: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
         "ec_paramgen_curve:prime256v1",
         "-nodes",
     ]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", f"/CN={name}"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-days", str(days), "-subj", f"/CN={name}"]
     subprocess.run([*command, "-addext", f"subjectAltName={kind}:{name}"], check=True, capture_output=True)
     return certificate, key

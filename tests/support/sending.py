@@ -10,7 +10,7 @@ import pytest
 
 from pgrelay.addresses import Policy
 from pgrelay.delivery import Failure, Request, Response
-from pgrelay.transport import Transport
+from pgrelay.transport import Proxy, Transport
 from support.receiver import Behaviour, Receiver
 
 LOOPBACK = Policy.of(["127.0.0.0/8"], allow_http=True)
@@ -24,9 +24,9 @@ HEADERS = {
 
 @asynccontextmanager
 async def transport(
-    policy: Policy = LOOPBACK, limit: int = LIMIT, tls: ssl.SSLContext | None = None
+    policy: Policy = LOOPBACK, limit: int = LIMIT, tls: ssl.SSLContext | None = None, proxy: str = ""
 ) -> AsyncIterator[Transport]:
-    made = Transport(policy, limit, tls=tls)
+    made = Transport(policy, limit, tls=tls, proxy=Proxy.of(proxy))
     await made.start()
     try:
         yield made

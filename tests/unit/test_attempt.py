@@ -16,7 +16,7 @@ POLICY = RetryPolicy(schedule=(60.0, 120.0), jitter=0.0, max_wait=86_400.0)
 async def outcome_of(
     result: Response | Failure | Exception, of: Claim | None = None, to: Webhook | None = None
 ) -> Outcome:
-    async def send(_: Request) -> Response | Failure:
+    async def send(_: Request, __: object = None) -> Response | Failure:
         if isinstance(result, Exception):
             raise result
         return result
@@ -66,7 +66,7 @@ async def test_a_fault_of_ours_fails_this_attempt_and_says_where_but_not_what():
 async def test_a_request_that_is_cut_off_counts_for_the_receiver_may_have_got_it():
     begun = asyncio.Event()
 
-    async def send(_: Request) -> Response | Failure:
+    async def send(_: Request, __: object = None) -> Response | Failure:
         begun.set()
         await asyncio.Event().wait()
         raise AssertionError
@@ -82,7 +82,7 @@ async def test_a_request_that_is_cut_off_counts_for_the_receiver_may_have_got_it
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5])
 async def test_jitter_only_lengthens_waits(jitter: float):
-    async def send(_: Request) -> Response | Failure:
+    async def send(_: Request, __: object = None) -> Response | Failure:
         return Failure(ErrorKind.CONNECT, "connection refused")
 
     to = webhook()

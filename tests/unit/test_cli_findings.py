@@ -221,3 +221,37 @@ def test_capture_errors_transactions_and_sequences_name_their_mend():
     assert findings.of_api(["pgrelay_tenant"], "relay")[0].mend == "grant pgrelay_tenant to relay;"
     assert findings.of_roles([]) == []
     assert levels(findings.of_roles(["pgrelay_reader"])) == [Level.INFO]
+
+
+def test_a_client_certificate_is_told_before_it_ends_and_when_it_has():
+    told = {
+        days: findings.of_tls("", "/etc/client.pem", NOW + timedelta(days=days), NOW) for days in (30, 3, -1)
+    }
+    assert {days: finding.level for days, finding in told.items()} == {
+        30: Level.OK,
+        3: Level.WARNING,
+        -1: Level.ERROR,
+    }
+    assert told[3].message == "the client certificate /etc/client.pem ends in 3 d"
+    assert findings.of_tls("", "", None, NOW).message == "trusts the system's certificates"
+
+
+SECRETS = {"sealed_with": None, "plain": 0, "awaited": 0, "key_ids": []}
+
+
+@pytest.mark.parametrize(
+    ("kept", "keys", "level", "words"),
+    [
+        ({"plain": 3}, (), Level.INFO, "in the clear"),
+        ({"sealed_with": "a"}, (), Level.INFO, "sealed with key a, which is not here"),
+        ({"sealed_with": "a", "key_ids": ["a"]}, (), Level.INFO, "sealed with key a, which is not here"),
+        ({"sealed_with": "a", "key_ids": ["a"]}, ("a",), Level.OK, "sealed with key a"),
+        ({"sealed_with": "a"}, ("a",), Level.OK, "sealed with key a"),
+        ({"plain": 1, "awaited": 1}, ("a",), Level.WARNING, "2 webhooks with secrets in the clear"),
+        ({"key_ids": ["a", "b"]}, ("b", "a"), Level.INFO, "an older key, a"),
+        ({"key_ids": ["a", "b"]}, ("b",), Level.ERROR, "sealed with key a, which is not among those"),
+    ],
+)
+def test_how_secrets_are_kept_is_told_by_what_there_is_and_which_keys_are_here(kept, keys, level, words):
+    found = findings.of_secrets({**SECRETS, **kept}, keys)
+    assert (found.level, words in found.message) == (level, True), found

@@ -117,6 +117,10 @@ def test_a_long_answer_is_cut():
     assert "…" in told()
 
 
+def test_a_delivery_whose_webhook_has_no_secret_yet_says_what_it_waits_for():
+    assert "waits for the secret of its webhook" in told(webhook={**story()["webhook"], "secrets": "awaited"})
+
+
 def test_what_is_not_kept_any_more_is_no_error():
     text = told(
         event=None, webhook=None, attempts_made=[{**ATTEMPT, "response_headers": None, "response_body": None}]

@@ -194,6 +194,37 @@ def test_the_dsn_for_listen_and_the_name_of_the_environment_come_from_outside_to
     assert (settings.database.listen_dsn, settings.environment) == ("host=direct", "staging")
 
 
+@pytest.mark.parametrize(
+    ("text", "usable"),
+    [
+        ("http://proxy.example:3128", True),
+        ("https://relay:p%40ss@[2001:db8::1]:443/", True),
+        ("socks5://proxy.example", False),
+        ("http://", False),
+        ("http://proxy.example:99999", False),
+        ("http://proxy.example/path", False),
+        ("http://proxy.example?a", False),
+        ("http://pröxy.example", False),
+    ],
+)
+def test_a_proxy_is_a_url_without_path(read, text, usable):
+    environ = {"PGRELAY_PROXY": text}
+    if usable:
+        assert read("", environ=environ).network.proxy == text
+    else:
+        with pytest.raises(
+            ConfigError, match=r"PGRELAY_PROXY: network\.proxy: the value is not the URL of a proxy"
+        ):
+            read("", environ=environ)
+
+
+def test_the_credential_of_a_file_is_the_file_itself(read, tmp_path):
+    text = "network: {client_key: /etc/ssl/key.pem, ca_file: /etc/ssl/ca.pem}\n"
+    (tmp_path / "client_key").write_text("whatever it holds")
+    network = read(text, credentials=tmp_path).network
+    assert (network.client_key, network.ca_file) == (str(tmp_path / "client_key"), "/etc/ssl/ca.pem")
+
+
 def test_what_is_wrong_with_a_variable_or_a_credential_names_it(findings, tmp_path):
     (tmp_path / "dsn").write_bytes(b"\xff")
     (tmp_path / "listen_dsn").mkdir()
@@ -315,6 +346,20 @@ MISTAKES = {
     ),
     "too small": ("daemon: {lease: 500ms}\n", "1:17: daemon.lease: '500ms' is too small: the least is 1s"),
     "too big": ("daemon: {lease: 1d}\n", "1:17: daemon.lease: '1d' is too big: the most is 10m"),
+    "proxy without a scheme": (
+        "network: {proxy: 'hush@proxy.example:3128'}\n",
+        "1:18: network.proxy: the value is not the URL of a proxy: "
+        "write http://proxy.example.com:3128, or https://user:password@…",
+    ),
+    "key that is too short": (
+        "secrets: {key: aHVzaA==}\n",
+        "1:16: secrets.key: the value encodes 4 bytes instead of 32: make a key with pgrelay secrets key",
+    ),
+    "path from nowhere": (
+        "network: {ca_file: ca.pem}\n",
+        "1:20: network.ca_file: 'ca.pem' is not a whole path: "
+        "write it from the root on, like /etc/pgrelay/ca.pem",
+    ),
     "negative": ("daemon: {batch_size: -5}\n", "1:22: daemon.batch_size: '-5' is too small: the least is 1"),
     "one of a list too big": (
         "delivery:\n  retry_schedule: [60, 31d]\n",

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from pgrelay.config import KEYS, DaemonSettings, Settings, changed_keys, reloaded
-from pgrelay.config.keys import KEY_BY_NAME, SECTIONS
+from pgrelay.config.keys import KEY_BY_NAME, PATH, SECTIONS
 
 
 def fields_of_settings():
@@ -58,8 +58,16 @@ def test_the_ends_of_a_range_are_within_it_and_what_lies_beyond_is_not(key):
 
 def test_secrets_and_what_comes_from_outside_the_file_are_named_once():
     variables = [key.environment for key in KEYS if key.environment]
-    assert variables == ["PGRELAY_ENVIRONMENT", "PGRELAY_DATABASE_DSN", "PGRELAY_DATABASE_LISTEN_DSN"]
-    assert [key.name for key in KEYS if key.secret] == [key.name for key in KEYS if key.credential]
+    assert variables == [
+        "PGRELAY_ENVIRONMENT",
+        "PGRELAY_DATABASE_DSN",
+        "PGRELAY_DATABASE_LISTEN_DSN",
+        "PGRELAY_PROXY",
+        "PGRELAY_SECRETS_KEY",
+    ]
+    assert [key.name for key in KEYS if key.secret] == [
+        key.name for key in KEYS if key.credential and key.kind is not PATH
+    ]
 
 
 def test_changed_keys_are_those_that_differ():

@@ -18,14 +18,15 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"daemon"},
-    {"deliverer", "recorder", "upkeep", "api", "demo"},
+    {"deliverer", "recorder", "upkeep", "watchman", "api", "demo"},
     {"holdings"},  # what is leased: attempts, in slots, of lanes
     {"db", "transport", "receiver", "logs", "metrics", "systemd"},
     {"config"},
     {"attempt", "slots"},
     {"lanes"},  # holds what is claimed, and how to build its requests
-    {"request"},  # signs
-    {"signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
+    {"request", "sealing"},  # sign, and make secrets
+    {"circuit", "ratelimit", "signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
+    {"masking"},  # what all others may show
     {"sources", "delivery", "observation", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -41,6 +42,8 @@ LIBRARIES = {
     "yaml": {"config/load"},
     "structlog": {"logs"},
     "jsonschema": {"api"},
+    "cryptography": {"sealing"},
+    "prometheus_client": {"metrics"},
     "uvloop": {"cli", "daemon"},
 }
 

@@ -141,3 +141,15 @@ def test_idle_lanes_are_forgotten_and_others_are_not():
     made.forget_idle()
     assert {lane.webhook_id for lane in made} == {1, 2, 3}
     assert made.find(4) is None
+
+
+def test_nothing_is_claimed_for_a_webhook_that_is_silent():
+    made = lanes()
+    for webhook_id in (1, 2):
+        made.has_backlog(webhook_id)
+    made.silent = {1, 3}
+    assert places(made.wanted(PLENTY, PLENTY)) == {2: 10}
+    _, by_webhook, _ = made.free(PLENTY)
+    assert (by_webhook[1], by_webhook[3]) == (0, 0)
+    made.silent = {1, 2}
+    assert made.wanted(PLENTY, PLENTY) == [] and not made.is_hungry()

@@ -5,9 +5,8 @@ import random
 
 import pytest
 
-from pgrelay.delivery import Claim
 from pgrelay.lanes import A_FEW, Lane, Lanes
-from pgrelay.slots import Slots
+from pgrelay.slots import Slots, Start
 from support.factories import claim
 
 
@@ -28,7 +27,8 @@ class Requests:
             on_done=lambda lane: self.done.append(lane.webhook_id),
         )
 
-    async def deliver(self, lane: Lane, identity: int, of: Claim) -> None:
+    async def deliver(self, lane: Lane, start: Start) -> None:
+        _, of, _ = start
         self.started.append(of.delivery_id)
         end = asyncio.Event()
         mine = self.running.setdefault(of.webhook_id, [])

@@ -45,6 +45,23 @@ SETTINGS: dict[str, Schema] = {
         "items": {"type": "integer", "minimum": 0, "maximum": 2_592_000},
         "description": "Seconds to wait before each further attempt, the last repeated; null takes the operator's.",
     },
+    "max_concurrency": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "maximum": 10_000,
+        "description": "Requests at once; null takes the operator's.",
+    },
+    "rate_limit_per_second": {
+        "type": ["number", "null"],
+        "minimum": 0.01,
+        "maximum": 10_000,
+        "description": "Requests in any second at most; null is no limit.",
+    },
+    "ordering": {
+        "type": "string",
+        "enum": ["none", "resource"],
+        "description": "resource: of one resource, an event waits until the one before it has ended.",
+    },
     "description": {"type": ["string", "null"], "maxLength": 2000},
 }
 _HEADER_VALUE: Schema = {
@@ -77,7 +94,7 @@ BODIES: dict[str, Schema] = {
         | {"headers": _HEADERS, "secret_key": {**_SECRET, "description": "Generated if left out."}},
         optional=(
             *("company_id", "is_active", "paused", "timeout_seconds", "max_retry_attempts", "retry_schedule"),
-            *("description", "headers", "secret_key"),
+            *("max_concurrency", "rate_limit_per_second", "ordering", "description", "headers", "secret_key"),
         ),
     ),
     "WebhookChange": record(

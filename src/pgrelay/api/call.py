@@ -16,6 +16,7 @@ from pgrelay.api.problems import Fault, Problem, invalid
 from pgrelay.db.admin import Admin, Row
 from pgrelay.db.recall import recall, remember
 from pgrelay.db.tokens import Access, Role
+from pgrelay.sealing import Keyring
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
@@ -45,10 +46,12 @@ class Call:
     idempotency_key: str | None = None
     #: Which route; part of what an Idempotency-Key stands for.
     operation: str = ""
+    #: What webhooks' secrets are sealed with; empty where they are kept in the clear.
+    keys: Keyring = field(default_factory=Keyring)
 
     @property
-    def sees_headers(self) -> bool:
-        """Whether the names of a webhook's headers may be told; the role of readers cannot see the column."""
+    def sees_urls(self) -> bool:
+        """Whether URLs are shown in the clear; the role of readers cannot see the column."""
         return self.access.role is not Role.READER
 
     @property

@@ -7,6 +7,10 @@ from pgrelay.api.bodies import BODIES, SETTINGS
 from pgrelay.api.fields import COUNT, FLAG, ID, MOMENT, TEXT, Schema, nullable, record
 from pgrelay.delivery import ErrorKind, Status
 
+_SHOWN: Schema = {
+    **nullable(TEXT),
+    "description": "Shown here and never again. Null where a daemon makes it: reveal it a moment later.",
+}
 _WEBHOOK: dict[str, Schema] = {
     "id": ID,
     "company_id": {**TEXT, "description": "The tenant; a webhook gets its own tenant's events only."},
@@ -16,8 +20,10 @@ _WEBHOOK: dict[str, Schema] = {
     "headers": {
         "type": ["object", "null"],
         "additionalProperties": TEXT,
-        "description": "Custom headers, their values masked. Null: there are none, or a reader asks.",
+        "description": "Custom headers, their values masked; null where there are none.",
     },
+    "disabled_at": {**nullable(MOMENT), "description": "When pgrelay itself made it inactive."},
+    "disabled_reason": nullable(TEXT),
     "created_by": nullable(TEXT),
     "previous_secret_expires_at": {
         **nullable(MOMENT),
@@ -98,10 +104,8 @@ _BUCKETS = (
 
 COMPONENTS: dict[str, Schema] = BODIES | {
     "Webhook": record(_WEBHOOK),
-    "WebhookWithSecret": record(
-        _WEBHOOK | {"secret_key": {**TEXT, "description": "Shown here and never again."}}
-    ),
-    "Secret": record({"id": ID, "secret_key": TEXT, "version": ID}),
+    "WebhookWithSecret": record(_WEBHOOK | {"secret_key": _SHOWN}),
+    "Secret": record({"id": ID, "secret_key": _SHOWN, "version": ID}),
     "TestEvent": record({"event_id": ID}),
     "ReplayStarted": record({"deliveries": COUNT, "dry_run": FLAG}),
     "Delivery": record(_DELIVERY),

@@ -22,6 +22,7 @@ from pgrelay.db.sessions import Sessions
 from pgrelay.db.tokens import Access, Role
 from pgrelay.errors import PgrelayError
 from pgrelay.observation import ApiChanged, ApiFailed, LoginRefused, Observation
+from pgrelay.sealing import Keyring
 
 #: Of a request's body, in bytes.
 MAX_BODY = 256 * 1024
@@ -43,6 +44,7 @@ class Services(NamedTuple):
     sessions: Sessions
     brake: Brake
     observe: Callable[[Observation], None]
+    keys: Keyring
 
 
 def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -69,7 +71,8 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
         key = _idempotency_key(route, request)
         given = {} if body is None else validate.checked(body, await _body(route, request))
         async with services.sessions.session(access) as admin:
-            answer = await route.work(Call(admin, access, path, query, given, versions, key, route.name))
+            call = Call(admin, access, path, query, given, versions, key, route.name, services.keys)
+            answer = await route.work(call)
         if route.changes:
             services.observe(ApiChanged(route.name, access.id, access.name, next(iter(path.values()), None)))
         return rendered(answer)

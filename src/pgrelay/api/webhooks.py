@@ -11,7 +11,7 @@ from pgrelay.api.route import COMPANY, Route, listed
 from pgrelay.db import admin_webhooks
 from pgrelay.db.admin import Row
 from pgrelay.db.tokens import Role
-from pgrelay.request import MASK
+from pgrelay.masking import MASK
 
 
 async def list_webhooks(call: Call) -> Answer:
@@ -21,7 +21,7 @@ async def list_webhooks(call: Call) -> Answer:
         company=call.company or call.access.company_id,  # its own, which an index finds
         active=call.query.get("is_active"),
         after=after,
-        headers=call.sees_headers,
+        clear=call.sees_urls,
         limit=call.limit + 1,
     )
     return page([shown(row) for row in rows], call.limit, "id")
@@ -29,14 +29,15 @@ async def list_webhooks(call: Call) -> Answer:
 
 async def create(call: Call) -> Answer:
     async def insert() -> dict[str, Any]:
-        return {"webhook_id": await admin_webhooks.insert(call.admin, _values(call))}
+        return {"webhook_id": await admin_webhooks.insert(call.admin, _values(call), call.keys)}
 
     made = (await call.once(insert))["webhook_id"]
-    row = await admin_webhooks.configuration(call.admin, made, headers=call.sees_headers)
+    row = await admin_webhooks.configuration(call.admin, made, clear=call.sees_urls)
     if row is None:
         raise conflict(f"webhook {made}, made with this Idempotency-Key, was deleted since")
     # whoever repeats the request did not see the first answer
-    body = {**shown(row), "secret_key": await admin_webhooks.secret(call.admin, made)}
+    secrets = await admin_webhooks.revealed(call.admin, made, call.keys)
+    body = {**shown(row), "secret_key": secrets["secret_key"]}
     return Answer(body, HTTPStatus.CREATED, {"Location": f"/api/v1/webhooks/{made}", **etag(row["version"])})
 
 
@@ -68,7 +69,7 @@ async def change(call: Call) -> Answer:
         await admin_webhooks.update(call.admin, webhook_id, values)
     if headers:
         await admin_webhooks.update_headers(
-            call.admin, webhook_id, {name: value or "" for name, value in headers.items()}
+            call.admin, webhook_id, {name: value or "" for name, value in headers.items()}, call.keys
         )
     return _answer(await found(call))
 
@@ -108,20 +109,22 @@ async def test(call: Call) -> Answer:
 async def rotate_secret(call: Call) -> Answer:
     row = await _locked(call)
     secret = await admin_webhooks.rotate_secret(
-        call.admin, row["id"], float(call.body.get("overlap_seconds", 86_400))
+        call.admin, row["id"], float(call.body.get("overlap_seconds", 86_400)), call.keys
     )
     return await _secret(call, secret)
 
 
 async def reveal_secret(call: Call) -> Answer:
     row = await found(call)
-    secret = await admin_webhooks.reveal(call.admin, row["id"])
+    secret = await admin_webhooks.reveal(call.admin, row["id"], call.keys)
+    if secret is None and row["secret_revealed_at"] is None:
+        raise conflict("there is no secret yet: a daemon that has the key makes it within a second or so")
     if secret is None:
         raise conflict("the secret was shown before; rotate it to get a new one")
     return await _secret(call, secret)
 
 
-async def _secret(call: Call, secret: str) -> Answer:
+async def _secret(call: Call, secret: str | None) -> Answer:
     row = await found(call)
     return Answer(
         {"id": row["id"], "secret_key": secret, "version": row["version"]}, headers=etag(row["version"])
@@ -131,7 +134,7 @@ async def _secret(call: Call, secret: str) -> Answer:
 async def found(call: Call, *, lock: bool = False) -> Row:
     """The webhook that the path names. Raises Problem (404); another tenant's does not exist either."""
     webhook_id = call.path["webhook_id"]
-    row = await admin_webhooks.configuration(call.admin, webhook_id, headers=call.sees_headers, lock=lock)
+    row = await admin_webhooks.configuration(call.admin, webhook_id, clear=call.sees_urls, lock=lock)
     if row is None:
         raise not_found("webhook", webhook_id)
     return row
@@ -145,9 +148,10 @@ async def _locked(call: Call) -> Row:
 
 
 def shown(row: Row) -> Row:
-    """A webhook as it is shown: header values masked."""
-    headers = row.get("headers")
-    return {**row, "headers": dict.fromkeys(headers, MASK) if headers else None}
+    """A webhook as it is shown: of its headers the names alone."""
+    names = row["header_names"]
+    headers = dict.fromkeys(names, MASK) if names else None
+    return {**{name: value for name, value in row.items() if name != "header_names"}, "headers": headers}
 
 
 def _answer(row: Row) -> Answer:

@@ -49,7 +49,12 @@ async def api(context: Context) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with serving(make_app(api_app(open_connection, log_observation)), listen) as url:
+    served = make_app(
+        unready=lambda: None,
+        render_metrics=lambda _: (b"", "text/plain"),
+        api=api_app(open_connection, log_observation, context.keys),
+    )
+    async with serving(served, listen) as url:
         log_observation(HttpServing(url))
         await stopping.wait()
     return 0

@@ -99,3 +99,25 @@ def _one(
     parser = verbs.add(name, run, summary, epilog=epilog)
     parser.add_argument("id", type=positive, metavar="ID", help="the webhook's id, as listed")
     return parser
+
+
+def add_secrets(commands: Commands) -> None:
+    """How webhooks' secrets are kept."""
+    secrets = commands.add("secrets", None, "seal webhooks' secrets with a key of your own")
+    verbs = Commands(secrets, title="verbs", dest="verb")
+    verbs.add("key", "secrets:make_key", "make a key")
+    verbs.add(
+        "seal",
+        "secrets:seal",
+        "seal what is in the clear or under another key",
+        description="Seal the secrets and header values of all webhooks with the first key of secrets.key, whatever\n"
+        "they were sealed with before. Running daemons that have the key do so by themselves.",
+    )
+    unsealing = verbs.add(
+        "unseal",
+        "secrets:unseal",
+        "keep everything in the clear again",
+        description="Open all that is sealed and keep it in the clear. Stop the daemons before: those with the key\n"
+        "seal it again, those without refuse to start until it is open.",
+    )
+    yes(unsealing)

@@ -1,6 +1,7 @@
 """`pgrelay check`: the doctor. Looks at everything, one finding a line, and the way to mend it below."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from pgrelay.addresses import Policy
 from pgrelay.cli import findings
@@ -14,6 +15,7 @@ from pgrelay.db.admin import Admin
 from pgrelay.db.guard import refuse_unknown_schema
 from pgrelay.errors import ConfigError, PgrelayError
 from pgrelay.plan import plan
+from pgrelay.sealing import Keyring, key_ids
 
 #: Seconds.
 _NOTIFICATION_WAIT = 2.0
@@ -69,6 +71,25 @@ async def _all(context: Context) -> AsyncIterator[Finding]:
             yield finding
     except PgrelayError as error:
         yield Finding(Level.ERROR, "database", error.message, error.remedy)
+    yield _of_tls(settings)
+    for finding in findings.of_proxy(settings.network.proxy):
+        yield finding
+    try:
+        Keyring(settings.secrets.key)
+    except ConfigError as error:
+        yield Finding(Level.ERROR, "secrets", error.message, error.remedy)
+
+
+def _of_tls(settings: Settings) -> Finding:
+    from pgrelay.transport import load_tls
+
+    network = settings.network
+    try:
+        tls = load_tls(network.ca_file, network.client_certificate, network.client_key)
+    except ConfigError as error:
+        mend = "Mend the file or the key; a running daemon keeps what it has until a reload succeeds."
+        return Finding(Level.ERROR, "tls", error.message, mend)
+    return findings.of_tls(network.ca_file, network.client_certificate, tls.ends, datetime.now(UTC))
 
 
 async def _of_database(admin: Admin, settings: Settings) -> AsyncIterator[Finding]:
@@ -129,6 +150,7 @@ async def _of_work(admin: Admin, settings: Settings) -> list[Finding]:
         *findings.of_daemons(await admin_upkeep.daemons(admin), now),
         *findings.of_health(await admin_upkeep.health(admin), now),
         *findings.of_urls(await admin_checks.urls(admin), policy),
+        findings.of_secrets(await admin_checks.secrets(admin), key_ids(settings.secrets.key)),
         *findings.of_sequences(await admin_checks.lagging_sequences(admin)),
         *findings.of_transactions(await admin_checks.long_transactions(admin, findings.LONG_TRANSACTION)),
     ]

@@ -11,6 +11,7 @@ from pgrelay.cli.output import Output
 from pgrelay.config import Settings, load
 from pgrelay.db.admin import Admin, open_admin
 from pgrelay.db.guard import refuse_unknown_schema
+from pgrelay.sealing import Keyring
 
 
 class Context:
@@ -36,6 +37,11 @@ class Context:
             environ=self.environ,
             credentials=Path(credentials) if credentials else None,
         )
+
+    @cached_property
+    def keys(self) -> Keyring:
+        """The keys that webhooks' secrets are sealed with. Raises ConfigError."""
+        return Keyring(self.settings.secrets.key)
 
     @asynccontextmanager
     async def admin(self, *, any_schema: bool = False, listening: bool = False) -> AsyncIterator[Admin]:

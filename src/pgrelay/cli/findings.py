@@ -9,12 +9,14 @@ from pgrelay.addresses import Policy, check_url
 from pgrelay.cli.output import Row
 from pgrelay.cli.text import count, duration, listed, relative
 from pgrelay.db.admin import grant_statement, quoted
+from pgrelay.masking import mask_url
 from pgrelay.plan import Change, Kind
 
 #: Seconds.
 CLOCK_TOLERANCE = 1.0
 OLD_DELIVERY = 60.0
 LONG_TRANSACTION = 300.0
+CERTIFICATE_ENDS_SOON = 14 * 86_400.0
 
 _TOLD = 10
 
@@ -87,6 +89,24 @@ def of_clock(ahead: float) -> Finding:
     return Finding(
         Level.WARNING, "clock", f"this machine's clock is {duration(ahead)} {side} the database's", mend
     )
+
+
+def of_tls(ca_file: str, client_certificate: str, ends: datetime | None, now: datetime) -> Finding:
+    """`ends`: when the client certificate does."""
+    if ends is not None and (ends - now).total_seconds() < CERTIFICATE_ENDS_SOON:
+        word = "ended" if ends <= now else "ends"
+        message = f"the client certificate {client_certificate} {word} {relative(ends, now)}"
+        mend = "Renew it, then: systemctl reload pgrelay (restart, if it is a credential)"
+        return Finding(Level.ERROR if ends <= now else Level.WARNING, "tls", message, mend)
+    trusted = f"the system's certificates and those of {ca_file}" if ca_file else "the system's certificates"
+    shown = f"; {client_certificate} is shown to receivers who ask" if client_certificate else ""
+    return Finding(Level.OK, "tls", f"trusts {trusted}{shown}")
+
+
+def of_proxy(proxy: str) -> list[Finding]:
+    if not proxy:
+        return []
+    return [Finding(Level.OK, "proxy", f"requests go by way of {mask_url(proxy)}")]
 
 
 def of_daemon_role(missing: Sequence[str], role: str) -> Finding:
@@ -245,6 +265,35 @@ def of_sequences(sequences: Sequence[Row]) -> list[Finding]:
         )
         for row in sequences
     ]
+
+
+def of_secrets(kept: Row, key_ids: Sequence[str]) -> Finding:
+    """`key_ids`: of the keys that are here; the first seals."""
+    open_ones = kept["plain"] + kept["awaited"]
+    strange = [key_id for key_id in kept["key_ids"] if key_id not in key_ids]
+    older = [key_id for key_id in kept["key_ids"] if key_id in key_ids[1:]]
+    if not key_ids and not kept["key_ids"] and not kept["sealed_with"]:
+        mend = "A key of your own seals them: pgrelay secrets key"
+        return Finding(
+            Level.INFO, "secrets", "webhooks' secrets are in the clear in the table, and in its backups", mend
+        )
+    if not key_ids:
+        message = f"sealed with key {listed(strange or [kept['sealed_with']], 3)}, which is not here"
+        return Finding(Level.INFO, "secrets", message, "Daemons need it: PGRELAY_SECRETS_KEY (secrets.key).")
+    if strange:
+        message = f"some are sealed with key {listed(strange, 3)}, which is not among those of secrets.key"
+        mend = "Put that key behind the first in secrets.key; until then deliveries of these webhooks wait."
+        return Finding(Level.ERROR, "secrets", message, mend)
+    if open_ones:
+        message = f"{count(open_ones, 'webhook')} with secrets in the clear, or none yet"
+        mend = "A running daemon that has the key seals them within a second; so does pgrelay secrets seal"
+        return Finding(Level.WARNING, "secrets", message, mend)
+    if older:
+        message = f"some are sealed with an older key, {listed(older, 3)}"
+        return Finding(
+            Level.INFO, "secrets", message, "pgrelay secrets seal takes the first key for all of them."
+        )
+    return Finding(Level.OK, "secrets", f"sealed with key {key_ids[0]}")
 
 
 def of_urls(webhooks: Sequence[Row], policy: Policy) -> list[Finding]:

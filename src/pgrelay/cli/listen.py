@@ -47,7 +47,7 @@ async def listen(context: Context) -> int:
 async def _secret(context: Context) -> str:
     if context.argument("webhook") is not None:
         async with context.admin() as admin:
-            return await admin_webhooks.secret(admin, context.argument("webhook"))
+            return await admin_webhooks.secret(admin, context.argument("webhook"), context.keys)
     return context.argument("secret") or generate_secret(os.urandom(32))
 
 

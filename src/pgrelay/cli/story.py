@@ -81,6 +81,8 @@ def _pending(story: Row, webhook: Mapping[str, Any] | None, now: datetime, daemo
         return f"Its webhook is deleted. Cancel it: pgrelay deliveries cancel {story['id']}"
     if webhook["paused"]:
         return f"It waits, because its webhook is paused. Go on: pgrelay webhooks resume {webhook['id']}"
+    if webhook.get("secrets") == "awaited":
+        return "It waits for the secret of its webhook, which a running daemon that has the key makes."
     due = story["next_attempt_at"]
     when = relative(due, now) if due is not None and due > now else "now"
     if story["attempts"]:

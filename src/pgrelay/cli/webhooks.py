@@ -8,7 +8,9 @@ from pgrelay.cli.output import Column, Output, Row
 from pgrelay.cli.status import rate, state
 from pgrelay.cli.text import count, duration, printable, relative
 from pgrelay.db import admin_webhooks
-from pgrelay.request import MASK
+from pgrelay.db.admin import Admin
+from pgrelay.errors import NotPermitted, Refused
+from pgrelay.sealing import Keyring
 
 _STATE_STYLES = {"active": "green", "paused": "yellow", "inactive": "dim"}
 
@@ -37,8 +39,8 @@ async def list_webhooks(context: Context) -> int:
 async def show(context: Context) -> int:
     async with context.admin() as admin:
         row = await admin_webhooks.webhook(admin, context.argument("id"))
-        if not context.argument("reveal"):
-            row = masked(row)
+        if context.argument("reveal"):
+            row |= await admin_webhooks.revealed(admin, row["id"], context.keys)
         if context.out.json:
             context.out.value(row)
         else:
@@ -46,16 +48,6 @@ async def show(context: Context) -> int:
                 context.out, row, context.settings.delivery.retry_schedule, relative_to=await admin.now()
             )
     return 0
-
-
-def masked(row: Row) -> dict[str, Any]:
-    """A webhook without its secret and the values of its headers."""
-    shown = dict(row)
-    if shown.get("secret_key"):
-        shown["secret_key"] = "whsec_" + MASK
-    if shown.get("headers"):
-        shown["headers"] = dict.fromkeys(shown["headers"], MASK)
-    return shown
 
 
 def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, relative_to: Any) -> None:
@@ -68,7 +60,8 @@ def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, 
         "state": state(row),
         "url": row["url"],
         "events": ", ".join(row["subscribed_events"]),
-        "secret": row.get("secret_key", "not readable by this role"),
+        "secret": row["secret_key"] or "none yet: a running daemon makes it",
+        "kept": f"sealed with key {', '.join(row['sealed_with'])}" if row["sealed_with"] else None,
         "old secret": f"signs too, ends {relative(row['previous_secret_expires_at'], now)}"
         if row["previous_secret_expires_at"] and row["previous_secret_expires_at"] > now
         else None,
@@ -106,20 +99,32 @@ async def add(context: Context) -> int:
     }
     async with context.admin() as admin:
         new = await admin_webhooks.insert(
-            admin, {name: value for name, value in given.items() if value is not None}
+            admin, {name: value for name, value in given.items() if value is not None}, context.keys
         )
         row = await admin_webhooks.webhook(admin, new)
-        context.out.value(row)
+        secret = await _secret(admin, new, context.keys)
+        context.out.value({**row, "secret_key": secret})
         context.out.print(f"Webhook {new} added: {printable(row['name'])}, {printable(row['url'])}")
-        _print_secret(context.out, row.get("secret_key"))
+        _print_secret(context.out, secret, new)
         _warn_of_policy(context, row["url"])
         context.out.say(f"Next: pgrelay webhooks test {new}")
     return 0
 
 
-def _print_secret(out: Output, secret: str | None) -> None:
+async def _secret(admin: Admin, webhook_id: int, keys: Keyring) -> str | None:
+    """None for who may not see it, or has not the key."""
+    try:
+        return await admin_webhooks.secret(admin, webhook_id, keys)
+    except (NotPermitted, Refused):
+        return None
+
+
+def _print_secret(out: Output, secret: str | None, webhook_id: int) -> None:
     if secret is None:
-        return out.say("Its secret was made, but this role may not read it.")
+        return out.say(
+            "Its secret cannot be shown: this role may not read it, or it is sealed and the key is not here."
+            f"\nWho may and has: pgrelay webhooks show {webhook_id} --reveal"
+        )
     out.print(f"Secret: {out.style(secret, 'bold')}")
     out.say(
         "Give it to the receiver now; it verifies signatures with it. It is not shown again unless asked for."
@@ -144,8 +149,8 @@ async def set_options(context: Context) -> int:
             if values:
                 await admin_webhooks.update(admin, webhook_id, values)
             if headers:
-                await admin_webhooks.update_headers(admin, webhook_id, headers)
-            row = masked(await admin_webhooks.webhook(admin, webhook_id))
+                await admin_webhooks.update_headers(admin, webhook_id, headers, context.keys)
+            row = await admin_webhooks.webhook(admin, webhook_id)
         context.out.value(row)
         context.out.print(
             f"Webhook {webhook_id}: {', '.join([*values, *(f'header {name}' for name in headers)])} set."
@@ -176,7 +181,7 @@ async def _set(context: Context, values: dict[str, bool], consequence: str) -> i
     webhook_id = context.argument("id")
     async with context.admin() as admin:
         await admin_webhooks.update(admin, webhook_id, values)
-        context.out.value(masked(await admin_webhooks.webhook(admin, webhook_id)))
+        context.out.value(await admin_webhooks.webhook(admin, webhook_id))
         context.out.print(f"Webhook {webhook_id} is {consequence}.")
     return 0
 
@@ -202,9 +207,9 @@ async def _confirm_cancelling(context: Context, act: str) -> None:
 async def rotate_secret(context: Context) -> int:
     webhook_id, overlap = context.argument("id"), context.argument("overlap")
     async with context.admin() as admin:
-        secret = await admin_webhooks.rotate_secret(admin, webhook_id, overlap)
+        secret = await admin_webhooks.rotate_secret(admin, webhook_id, overlap, context.keys)
         context.out.value({"id": webhook_id, "secret_key": secret, "overlap_seconds": overlap})
-        _print_secret(context.out, secret)
+        _print_secret(context.out, secret, webhook_id)
         if overlap:
             context.out.say(
                 f"For {duration(overlap)} webhook-signature carries both signatures;"

@@ -7,6 +7,7 @@ Whoever changes a key changes its line in keys.py and the field of the same name
 from pgrelay.config.keys import KEYS, Key
 from pgrelay.config.load import load
 from pgrelay.config.settings import (
+    CircuitSettings,
     DaemonSettings,
     DatabaseSettings,
     DeliverySettings,
@@ -21,6 +22,7 @@ from pgrelay.config.settings import (
 
 __all__ = [
     "KEYS",
+    "CircuitSettings",
     "DaemonSettings",
     "DatabaseSettings",
     "DeliverySettings",

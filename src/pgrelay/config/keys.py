@@ -30,6 +30,10 @@ class Kind:
 
 TEXT = Kind("text", values.parse_text, values.show_text)
 WORD = Kind("name", values.parse_word, values.show_text)
+#: A file that another part reads; its credential is the file itself, not a value.
+PATH = Kind("path", values.parse_path, values.show_text)
+PROXY = Kind("URL", values.parse_proxy, values.show_text)
+SEALING_KEYS = Kind("keys", values.parse_keys, values.show_text)
 HEADER_VALUE = Kind("text", values.parse_header_value, values.show_text)
 INTEGER = Kind("whole number", values.parse_integer, str, may_be_quoted=False)
 NUMBER = Kind("number", values.parse_number, values.show_number, may_be_quoted=False)
@@ -282,6 +286,51 @@ KEYS: tuple[Key, ...] = (
         sentence="The longest wait between attempts, whatever a receiver asks for in Retry-After.",
     ),
     Key(
+        name="circuit.open_after",
+        kind=INTEGER,
+        default=10,
+        minimum=0,
+        maximum=1_000_000,
+        reloadable=True,
+        sentence="Failed attempts in a row after which a webhook is only probed; 0 is never.",
+    ),
+    Key(
+        name="circuit.first_wait",
+        kind=DURATION,
+        default=10.0,
+        minimum=0.1,
+        maximum=DAY,
+        reloadable=True,
+        sentence="How long to wait before the first probe; each wait is twice the one before.",
+    ),
+    Key(
+        name="circuit.longest_wait",
+        kind=DURATION,
+        default=300.0,
+        minimum=0.1,
+        maximum=DAY,
+        reloadable=True,
+        sentence="The longest wait between probes.",
+    ),
+    Key(
+        name="circuit.disable_after",
+        kind=DURATION,
+        default=5 * DAY,
+        minimum=0.0,
+        maximum=YEARS,
+        reloadable=True,
+        sentence="How long everything must have failed for a webhook to be made inactive; 0s is never.",
+    ),
+    Key(
+        name="circuit.disable_deliveries",
+        kind=INTEGER,
+        default=10,
+        minimum=0,
+        maximum=1_000_000,
+        reloadable=True,
+        sentence="How many deliveries must have been given up for it, too.",
+    ),
+    Key(
         name="network.allow_http",
         kind=BOOLEAN,
         default=False,
@@ -296,11 +345,67 @@ KEYS: tuple[Key, ...] = (
         sentence="Private, loopback and other special networks that may be called all the same.",
     ),
     Key(
+        name="network.ca_file",
+        kind=PATH,
+        default="",
+        credential="ca_file",
+        empty_means="none",
+        reloadable=True,
+        sentence="Certificates in PEM, trusted beside those that the system trusts.",
+    ),
+    Key(
+        name="network.client_certificate",
+        kind=PATH,
+        default="",
+        credential="client_certificate",
+        empty_means="none",
+        reloadable=True,
+        sentence="The certificate in PEM, with its chain, to show to receivers that ask for one.",
+    ),
+    Key(
+        name="network.client_key",
+        kind=PATH,
+        default="",
+        credential="client_key",
+        empty_means="in the file of the certificate",
+        reloadable=True,
+        sentence="The private key of that certificate in PEM, without passphrase.",
+    ),
+    Key(
+        name="network.proxy",
+        kind=PROXY,
+        default="",
+        secret=True,
+        environment="PGRELAY_PROXY",
+        credential="proxy",
+        empty_means="none; proxies of the environment are ignored",
+        reloadable=True,
+        sentence="An http:// or https:// proxy by way of which all requests go, with credentials if it wants some.",
+    ),
+    Key(
+        name="secrets.key",
+        kind=SEALING_KEYS,
+        default="",
+        secret=True,
+        environment="PGRELAY_SECRETS_KEY",
+        credential="secrets_key",
+        empty_means="they are kept in the clear",
+        sentence="Seals webhooks' secrets and header values; of several, separated by spaces, the first seals.",
+    ),
+    Key(
         name="http.listen",
         kind=LISTEN,
         default=None,
         empty_means="nothing is served",
         sentence="Where `pgrelay run` answers over HTTP, such as 127.0.0.1:8060.",
+    ),
+    Key(
+        name="http.metrics_webhooks",
+        kind=INTEGER,
+        default=200,
+        minimum=0,
+        maximum=10_000,
+        sentence="How many webhooks have figures of their own at /metrics; all others share webhook_id other.",
     ),
     Key(
         name="log.level",
@@ -353,8 +458,10 @@ SECTIONS = {
     "database": "Where events come from and everything is recorded.",
     "daemon": "How `pgrelay run` works.",
     "delivery": "How requests are made and retried; a webhook's own columns come first.",
-    "network": "What may be called.",
-    "http": "What is served over HTTP: health, for those who look after it, and the REST API, for those with a token.",
+    "circuit": "When a webhook whose attempts all fail is called less often, and when no more.",
+    "network": "What may be called, and how.",
+    "secrets": "How secrets of webhooks are kept.",
+    "http": "What is served over HTTP: health and metrics for those who look after it, the API for those with a token.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from pgrelay.config.document import Entry, Findings, Node, Place, Scalar, Sequence, Table, cited
-from pgrelay.config.keys import KEY_BY_NAME, KEYS
+from pgrelay.config.keys import KEY_BY_NAME, KEYS, PATH
 from pgrelay.config.read_keys import read_keys, top_level_names
 from pgrelay.config.read_sources import read_sources
 from pgrelay.config.section import Section
@@ -80,7 +80,11 @@ def _overrides(environ: Mapping[str, str], credentials: Path | None, findings: F
     for key in KEYS:
         scalar = None
         if credentials and key.credential:
-            scalar = _credential(credentials / key.credential, key.name, findings)
+            file = credentials / key.credential
+            if key.kind is not PATH:
+                scalar = _credential(file, key.name, findings)
+            elif file.exists():
+                scalar = Scalar(Place(str(file)), str(file.absolute()), quoted=False)
         if key.environment and environ.get(key.environment):
             scalar = Scalar(Place(key.environment), environ[key.environment], quoted=False)
         if scalar is not None:

@@ -10,6 +10,7 @@ from pgrelay.config.document import Findings, Node, Scalar, Sequence, Table, cit
 from pgrelay.config.nearest import did_you_mean
 from pgrelay.config.section import Check, Section, expect
 from pgrelay.config.source_keys import EVENT_KEYS, PAYLOAD_KEYS, SOURCE_KEYS, TENANT_KEYS, names
+from pgrelay.config.values import parse_duration
 from pgrelay.sources import (
     DEFAULT_OPERATIONS,
     DEFAULT_TIMEZONE,
@@ -143,6 +144,7 @@ def _rule(section: Section, findings: Findings) -> EventRule:
         changes=section.texts("changes", _column_problem),
         at=section.text("at", _column_problem),
         record=_record(section),
+        valid_for=_valid_for(section),
         payload=_payload(section, findings),
     )
     _check_occasion(section, rule)
@@ -193,11 +195,25 @@ def _becomes_values(section: Section, column: str) -> tuple[str | None, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _valid_for(section: Section) -> float | None:
+    text = section.text("valid_for", _duration_problem)
+    return None if text is None else parse_duration(text)
+
+
+def _duration_problem(text: str) -> str | None:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        return str(error)
+    return None if 1.0 <= seconds <= _LONGEST_VALIDITY else "is out of range: 1s to 3650d"
+
+
 def _record(section: Section) -> Record | None:
     text = section.text("record", _one_of(Record))
     return None if text is None else Record(text)
 
 
+_LONGEST_VALIDITY = 3650 * 86_400.0
 _WORD = r"[a-z][a-z0-9_]{0,39}"
 _WORD_PROBLEM = "does not do: use up to 40 lower case letters, digits and underscores, a letter first"
 _TIMEZONE = "is not the name of a time zone: write it like Europe/Berlin"

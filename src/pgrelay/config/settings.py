@@ -51,16 +51,39 @@ class DeliverySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitSettings:
+    #: In the order of CircuitLimits.
+    open_after: int = _default("circuit.open_after")
+    first_wait: float = _default("circuit.first_wait")
+    longest_wait: float = _default("circuit.longest_wait")
+    disable_after: float = _default("circuit.disable_after")
+    disable_deliveries: int = _default("circuit.disable_deliveries")
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkSettings:
     allow_http: bool = _default("network.allow_http")
     #: Networks as ipaddress.ip_network() reads and writes them.
     allowed_networks: tuple[str, ...] = _default("network.allowed_networks")
+    #: Absolute paths; empty: none.
+    ca_file: str = _default("network.ca_file")
+    client_certificate: str = _default("network.client_certificate")
+    client_key: str = _default("network.client_key")
+    #: May hold a password, so it is never printed. Empty: none.
+    proxy: str = field(default=_default("network.proxy"), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsSettings:
+    #: As sealing.Keyring reads it; never printed.
+    key: str = field(default=_default("secrets.key"), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
     #: "HOST:PORT", the host an address; None: nothing is served.
     listen: str | None = _default("http.listen")
+    metrics_webhooks: int = _default("http.metrics_webhooks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +110,10 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     daemon: DaemonSettings = field(default_factory=DaemonSettings)
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    circuit: CircuitSettings = field(default_factory=CircuitSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    secrets: SecretsSettings = field(default_factory=SecretsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     #: What `pgrelay apply` installs; the daemon goes by what is installed, and does not look here.

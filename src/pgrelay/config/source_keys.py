@@ -74,6 +74,12 @@ EVENT_KEYS = (
     ),
     SourceKey("record", "subscribed or always", "the source's", "Overrides the source's."),
     SourceKey(
+        "valid_for",
+        "duration",
+        "for ever",
+        "How long the event is worth sending, such as 1h; undelivered by then, it expires.",
+    ),
+    SourceKey(
         "payload",
         "mapping",
         "the source's",

@@ -9,6 +9,9 @@ import ipaddress
 import json
 import re
 from decimal import Decimal
+from urllib.parse import urlsplit
+
+from pgrelay.sealing import read_keys
 
 DURATION_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 SIZE_UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
@@ -129,6 +132,38 @@ def parse_header_value(text: str) -> str:
     if _HEADER_VALUE.fullmatch(text) is None:
         raise ValueError("cannot stand in a header: use ASCII characters, and no spaces around them")
     return text
+
+
+def parse_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("is not a whole path: write it from the root on, like /etc/pgrelay/ca.pem")
+    return text
+
+
+def parse_proxy(text: str) -> str:
+    """The URL of a proxy; it may hold credentials, so no message repeats it."""
+    form = "is not the URL of a proxy: write http://proxy.example.com:3128, or https://user:password@…"
+    try:
+        url = urlsplit(text)
+        port = url.port  # a ValueError for what is none
+    except ValueError:
+        raise ValueError(form) from None
+    usable = (
+        url.scheme in ("http", "https")
+        and url.hostname
+        and port != 0
+        and text.isascii()
+        and text.isprintable()
+    )
+    if not usable or " " in text or url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError(form)
+    return text
+
+
+def parse_keys(text: str) -> str:
+    """The text itself, with one space between keys."""
+    read_keys(text)
+    return " ".join(text.replace(",", " ").split())
 
 
 def parse_text(text: str) -> str:

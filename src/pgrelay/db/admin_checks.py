@@ -9,10 +9,14 @@ from pgrelay.db.admin import Admin, Row
 
 #: What a daemon calls, and the tables that it writes: these functions run with its own rights.
 DAEMON_VERBS = (
-    "cancel_orphans copy_problem claim expand finish_pending fire_deadlines fold_metrics give_back"
-    " give_back_unknown heartbeat pending_webhooks prune record_outcomes release_lapsed rotate sign_off sign_on"
+    "cancel_orphans copy_problem claim expand expire_deliveries finish_pending fire_deadlines fold_metrics give_back"
+    " give_back_unknown heartbeat note_results pending_webhooks prune record_outcomes release_lapsed rotate"
+    " seal_webhook seal_with sign_off sign_on webhooks_to_seal"
 )
-_DAEMON_WRITES = "daemons delivery_attempts delivery_history delivery_queue feed_windows metric_deltas"
+_DAEMON_WRITES = (
+    "daemons delivery_attempts delivery_history delivery_queue feed_windows metric_deltas webhook_health"
+    " webhook_owners"
+)
 
 #: Sequences that an insert draws from, and where their numbers are.
 _SEQUENCES = """
@@ -126,11 +130,20 @@ async def long_transactions(admin: Admin, longer_than: float) -> list[Row]:
     )
 
 
-async def urls(admin: Admin) -> list[Row]:
-    """Id, name and URL of active webhooks."""
-    return await admin.rows(
-        "select id, name, url from pgrelay.webhook_configurations where is_active order by id"
+async def secrets(admin: Admin) -> Row:
+    """How webhooks' secrets are kept: how many in which way, and with which keys."""
+    row = await admin.one(
+        "select (select sealed_with from pgrelay.installation) as sealed_with,"
+        " count(*) filter (where secrets = 'plain') as plain, count(*) filter (where secrets = 'awaited') as awaited,"
+        " array(select distinct k from pgrelay.webhooks, unnest(sealed_with) as k order by k) as key_ids"
+        " from pgrelay.webhooks"
     )
+    return row or {}
+
+
+async def urls(admin: Admin) -> list[Row]:
+    """Id, name and URL of active webhooks; what is masked in them does not matter for where they lead."""
+    return await admin.rows("select id, name, url from pgrelay.webhooks where is_active order by id")
 
 
 async def notification_arrives(admin: Admin, wait: float) -> bool:

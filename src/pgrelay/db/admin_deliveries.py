@@ -106,8 +106,8 @@ async def story(admin: Admin, delivery_id: int) -> Row:
         found["event_id"],
     )
     found["webhook"] = await admin.one(
-        "select id, company_id, name, url, is_active, paused, timeout_seconds, max_retry_attempts"
-        " from pgrelay.webhook_configurations where id = %s",
+        "select id, company_id, name, url, is_active, paused, secrets, timeout_seconds, max_retry_attempts"
+        " from pgrelay.webhooks where id = %s",
         found["webhook_id"],
     )
     found["attempts_made"] = await admin.rows(

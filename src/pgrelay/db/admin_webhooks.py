@@ -1,5 +1,6 @@
 """Webhooks as rows: reading, writing and testing them. The table's own triggers and grants decide what is allowed."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,62 +9,68 @@ from psycopg.types.json import Jsonb
 
 from pgrelay.db.admin import Admin, Row
 from pgrelay.errors import Refused
+from pgrelay.masking import MASK
+from pgrelay.sealing import Kept, Keyring, Unopened
+from pgrelay.signing import generate_secret, is_standard
 
-#: What pgrelay_reader may see of a webhook; secrets and header values it may not.
-_OPEN = (
-    "w.id, w.company_id, w.name, w.url, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
-    " w.max_retry_attempts, w.retry_schedule, w.description, w.created_by, w.previous_secret_expires_at,"
-    " w.secret_revealed_at, w.version,"
-    " w.created_at, w.updated_at"
-)
 _FIGURES = (
     "s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
     " s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
 )
-_FROM = "from pgrelay.webhook_configurations w left join {schema}webhook_stats s on s.webhook_id = w.id"
+#: What every role may see of a webhook in the table; its URL, secrets and header values not all may.
+_OPEN = (
+    "w.id, w.company_id, w.name, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
+    " w.max_retry_attempts, w.retry_schedule, w.max_concurrency, w.rate_limit_per_second, w.ordering,"
+    " w.disabled_at, w.disabled_reason, w.description, w.created_by, w.previous_secret_expires_at,"
+    " w.secret_revealed_at, w.version, w.created_at, w.updated_at"
+)
+#: With the URL in the clear, and masked; of headers the names alone.
+_CLEAR = (
+    f"select {_OPEN}, w.url, array(select jsonb_object_keys(w.headers)) as header_names"
+    " from pgrelay.webhook_configurations w"
+)
+_MASKED = (
+    f"select {_OPEN}, v.url, v.header_names"
+    " from pgrelay.webhook_configurations w join pgrelay.webhooks v on v.id = w.id"
+)
+_FROM = "from pgrelay.webhooks w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
 
-_HEADERS = ", w.headers"
+_NO_KEYS = Keyring()
 
 #: Columns that insert() and update() take.
 WRITABLE = frozenset(
     {
         *("company_id", "name", "url", "subscribed_events", "secret_key", "is_active", "timeout_seconds"),
         *("max_retry_attempts", "retry_schedule", "headers", "description", "paused", "created_by"),
-        "secret_revealed_at",
+        *("max_concurrency", "rate_limit_per_second", "ordering", "secret_revealed_at"),
     }
 )
 
 
 async def webhooks(admin: Admin, company: str | None = None) -> list[Row]:
-    """All of them, or one tenant's, with their figures."""
-    return await admin.rows(
-        f"select {_OPEN}, {_FIGURES} {_FROM.format(schema=admin.schema)}"
+    """All of them, or one tenant's, with their figures; masked."""
+    found = await admin.rows(
+        f"select w.*, {_FIGURES} {_FROM}"
         " where %(company)s::text is null or w.company_id = %(company)s order by w.id",
         company=company,
     )
+    return [_masked(row) for row in found]
 
 
 async def webhook(admin: Admin, webhook_id: int) -> Row:
-    """One webhook with its figures, and secret_key and headers if this role may see them. Refused if there is none."""
-    may = await admin.value(
-        "select has_column_privilege('pgrelay.webhook_configurations', 'secret_key', 'select')"
-        " and has_column_privilege('pgrelay.webhook_configurations', 'headers', 'select')"
-    )
-    secrets = ", w.secret_key, w.headers" if may else ""
-    found = await admin.one(
-        f"select {_OPEN}{secrets}, {_FIGURES} {_FROM.format(schema=admin.schema)} where w.id = %s", webhook_id
-    )
+    """One webhook with its figures; masked. Refused if there is none."""
+    found = await admin.one(f"select w.*, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
-    return found
+    return _masked(found)
 
 
 async def page(
-    admin: Admin, *, company: str | None, active: bool | None, after: int, headers: bool, limit: int
+    admin: Admin, *, company: str | None, active: bool | None, after: int, clear: bool, limit: int
 ) -> list[Row]:
-    """Webhooks from the one after `after` on, by id, without figures; with `headers` where this role may see them."""
+    """Webhooks from the one after `after` on, by id, without figures; URLs in the clear for those who may see them."""
     return await admin.rows(
-        f"select {_OPEN}{_HEADERS if headers else ''} from pgrelay.webhook_configurations w"
+        f"{_CLEAR if clear else _MASKED}"
         " where w.id > %(after)s and (%(company)s::text is null or w.company_id = %(company)s)"
         " and (%(active)s::boolean is null or w.is_active = %(active)s) order by w.id limit %(limit)s",
         company=company,
@@ -73,38 +80,90 @@ async def page(
     )
 
 
-async def configuration(admin: Admin, webhook_id: int, *, headers: bool, lock: bool = False) -> Row | None:
-    """One webhook without figures, None if there is none; `lock` keeps others from changing it in this transaction."""
+async def configuration(admin: Admin, webhook_id: int, *, clear: bool, lock: bool = False) -> Row | None:
+    """One webhook as `page` gives it, None if there is none; `lock` keeps others from changing it meanwhile."""
     return await admin.one(
-        f"select {_OPEN}{_HEADERS if headers else ''} from pgrelay.webhook_configurations w where w.id = %s"
-        f"{' for update' if lock else ''}",
-        webhook_id,
+        f"{_CLEAR if clear else _MASKED} where w.id = %s{' for update of w' if lock else ''}", webhook_id
     )
 
 
-async def reveal(admin: Admin, webhook_id: int) -> str | None:
-    """The webhook's secret if nobody was shown it yet; from now on somebody was."""
-    found: str | None = await admin.value("select pgrelay.reveal_secret(%s)", webhook_id)
-    return found
+async def reveal(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> str | None:
+    """The webhook's secret if there is one and nobody was shown it; from now on somebody was."""
+    found = await admin.value("select pgrelay.reveal_secret(%s)", webhook_id)
+    return None if found is None else _opened(keys, Kept(found, None, None), webhook_id).secret_key
 
 
-async def secret(admin: Admin, webhook_id: int) -> str:
-    """The webhook's secret. Refused if there is no such webhook, NotPermitted if it may not be seen."""
-    found = await admin.value(
-        "select secret_key from pgrelay.webhook_configurations where id = %s", webhook_id
+def _masked(row: Row) -> Row:
+    """With secret_key and headers as the table has them, masked as the view has masked the rest."""
+    names = row.pop("header_names")
+    secret = None if row["secrets"] == "awaited" else f"whsec_{MASK}"
+    return {**row, "secret_key": secret, "headers": dict.fromkeys(names, MASK) or None}
+
+
+async def revealed(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> Row:
+    """What of a webhook is masked elsewhere: url, secret_key, headers, in the clear.
+
+    NotPermitted for who may not see them, Refused for who has not the key. The secret is None if there is none yet.
+    """
+    found = await admin.one(
+        "select url, secret_key, headers from pgrelay.webhook_configurations where id = %s", webhook_id
     )
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
+    kept = _opened(keys, Kept(found["secret_key"], None, found["headers"]), webhook_id)
+    return {**found, "secret_key": kept.secret_key, "headers": kept.headers}
+
+
+def _opened(keys: Keyring, kept: Kept, webhook_id: int) -> Kept:
+    try:
+        return keys.open(kept, webhook_id)
+    except Unopened as error:
+        raise Refused(f"the secrets of webhook {webhook_id} are {error.message}", error.remedy) from error
+
+
+async def secret(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> str:
+    """The webhook's secret. Refused if there is no such webhook, or no key; NotPermitted if it may not be seen."""
+    found = (await revealed(admin, webhook_id, keys))["secret_key"]
+    if found is None:
+        raise Refused(
+            f"webhook {webhook_id} has no secret yet",
+            "A running daemon that has the key makes it within a second or so: pgrelay status",
+        )
     return str(found)
 
 
-async def insert(admin: Admin, values: Mapping[str, Any]) -> int:
-    """Make a webhook of these columns (WRITABLE); its id. The secret is generated unless given."""
-    names = [name for name in values if name in WRITABLE]
+async def insert(admin: Admin, values: Mapping[str, Any], keys: Keyring = _NO_KEYS) -> int:
+    """Make a webhook of these columns (WRITABLE); its id. The secret is generated unless given.
+
+    With a key, secret and header values are sealed before they reach the database.
+    """
+    if keys:
+        _check_before_sealing(values.get("secret_key"), values.get("headers") or {})
+        # sealed values are bound to the webhook, so its id comes first
+        new = await admin.value(
+            "select nextval(pg_get_serial_sequence('pgrelay.webhook_configurations', 'id'))"
+        )
+        kept = keys.seal(Kept(values.get("secret_key"), None, values.get("headers")), new, os.urandom)
+        values = {**values, "id": new, "secret_key": kept.secret_key, "headers": kept.headers}
+    names = [name for name in values if name in WRITABLE or name == "id"]
     statement = sql.SQL("insert into pgrelay.webhook_configurations ({}) values ({}) returning id").format(
         sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(", ").join(map(sql.Placeholder, names))
     )
     return int(await admin.value(statement.as_string(), **_adapted(values)))
+
+
+def _check_before_sealing(secret_key: str | None, headers: Mapping[str, str]) -> None:
+    """What the table's own trigger checks, and cannot once it is sealed. Raises Refused."""
+    if secret_key is not None and not is_standard(secret_key):
+        raise Refused(
+            "secret_key: it must be whsec_ and standard base64 of 24 to 64 bytes", "Leave it out to get one."
+        )
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable() and value == value.strip()):
+            raise Refused(
+                f"the value of {name} has a line break, a non-ASCII character or spaces around it",
+                "Custom headers are visible ASCII.",
+            )
 
 
 async def update(admin: Admin, webhook_id: int, values: Mapping[str, Any]) -> None:
@@ -118,8 +177,14 @@ async def update(admin: Admin, webhook_id: int, values: Mapping[str, Any]) -> No
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
 
 
-async def update_headers(admin: Admin, webhook_id: int, changes: Mapping[str, str]) -> None:
+async def update_headers(
+    admin: Admin, webhook_id: int, changes: Mapping[str, str], keys: Keyring = _NO_KEYS
+) -> None:
     """Set custom headers; an empty value removes one. The others stay."""
+    given = {name: value for name, value in changes.items() if value}
+    if keys:
+        _check_before_sealing(None, given)
+        given = dict(keys.seal(Kept(None, None, given), webhook_id, os.urandom).headers or {})
     await admin.rows(
         "update pgrelay.webhook_configurations set headers = nullif("
         " coalesce((select jsonb_object_agg(key, value) from jsonb_each(headers)"
@@ -127,7 +192,7 @@ async def update_headers(admin: Admin, webhook_id: int, changes: Mapping[str, st
         " || %(set)s::jsonb, '{}') where id = %(id)s",
         id=webhook_id,
         names=[name.lower() for name in changes],
-        set=Jsonb({name: value for name, value in changes.items() if value}),
+        set=Jsonb(given),
     )
 
 
@@ -140,11 +205,54 @@ async def delete(admin: Admin, webhook_id: int) -> None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
 
 
-async def rotate_secret(admin: Admin, webhook_id: int, overlap: float) -> str:
-    """A new secret; the old one signs too for `overlap` seconds."""
-    return str(
-        await admin.value("select pgrelay.rotate_secret(%s, %s * interval '1 second')", webhook_id, overlap)
+async def rotate_secret(
+    admin: Admin, webhook_id: int, overlap: float, keys: Keyring = _NO_KEYS
+) -> str | None:
+    """A new secret; the old one signs too for `overlap` seconds. None if a daemon makes it, for the key is not here."""
+    new = generate_secret(os.urandom(32)) if keys else None
+    sealed = keys.seal(Kept(new, None, None), webhook_id, os.urandom).secret_key if keys else None
+    found = await admin.value(
+        "select pgrelay.rotate_secret(%s, %s * interval '1 second', %s)", webhook_id, overlap, sealed
     )
+    return new or found
+
+
+async def to_seal(admin: Admin, key_id: str) -> list[tuple[int, int, Kept]]:
+    """Id, version and secrets of webhooks where anything is not sealed with this key."""
+    rows = await admin.rows("select * from pgrelay.webhooks_to_seal(%s)", key_id)
+    return [_secrets(row) for row in rows]
+
+
+async def sealed(admin: Admin) -> list[tuple[int, int, Kept]]:
+    """Id, version and secrets of webhooks where anything is sealed, or awaited."""
+    rows = await admin.rows(
+        "select w.id, w.version, w.secret_key, w.previous_secret_key, w.headers from pgrelay.webhook_configurations w"
+        " join pgrelay.webhooks v on v.id = w.id where v.sealed_with <> '{}' or v.secrets = 'awaited' order by w.id"
+    )
+    return [_secrets(row) for row in rows]
+
+
+def _secrets(row: Row) -> tuple[int, int, Kept]:
+    return row["id"], row["version"], Kept(row["secret_key"], row["previous_secret_key"], row["headers"])
+
+
+async def seal_with(admin: Admin, key_id: str | None) -> None:
+    """Say with which key secrets are sealed from now on; None: they are kept in the clear."""
+    await admin.value("select pgrelay.seal_with(%s)", key_id)
+
+
+async def keep(admin: Admin, webhook_id: int, version: int, kept: Kept) -> bool:
+    """Store the secrets of a webhook in another form. False if it has changed since it was read."""
+    found = await admin.value(
+        "update pgrelay.webhook_configurations set secret_key = %(secret)s, previous_secret_key = %(previous)s,"
+        " headers = %(headers)s where id = %(id)s and version = %(version)s returning id",
+        id=webhook_id,
+        version=version,
+        secret=kept.secret_key,
+        previous=kept.previous_secret_key,
+        headers=None if kept.headers is None else Jsonb(dict(kept.headers)),
+    )
+    return found is not None
 
 
 async def send_test(admin: Admin, webhook_id: int) -> int:

@@ -1,11 +1,11 @@
 """May this database be served: is it the primary, the original, and of a schema this program knows?"""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from pgrelay.errors import DatabaseUnavailable, NotTheOriginal, SchemaMismatch
+from pgrelay.errors import ConfigError, DatabaseUnavailable, NotTheOriginal, SchemaMismatch
 from pgrelay.sqlfiles import Migration, migrations
 
 
@@ -52,6 +52,17 @@ async def refuse_unknown_schema(
         raise SchemaMismatch(
             f"the schema has migration {foreign[0]:04d}, which this version of pgrelay cannot work with",
             "Upgrade pgrelay to the version that made it.",
+        )
+
+
+async def refuse_sealed(connection: AsyncConnection, key_ids: Collection[str]) -> None:
+    """Raise ConfigError when webhooks' secrets are sealed with a key that is not among these."""
+    row = await one(connection, "select sealed_with from pgrelay.installation")
+    if row is not None and row[0] is not None and row[0] not in key_ids:
+        having = f"the keys here are {', '.join(key_ids)}" if key_ids else "there is no key here"
+        raise ConfigError(
+            f"secrets.key: the webhooks' secrets are sealed with key {row[0]}; {having}",
+            "Give that key in PGRELAY_SECRETS_KEY or as the credential secrets_key.",
         )
 
 

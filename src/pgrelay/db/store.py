@@ -4,15 +4,24 @@ Every verb is one statement calling one function of the schema pgrelay; what it 
 All may raise DatabaseUnavailable, and then may or may not have happened.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from pgrelay.circuit import CircuitLimits, Report, WebhookState
+from pgrelay.db import health
 from pgrelay.db.arrays import numbers, texts
 from pgrelay.db.connect import Link
-from pgrelay.delivery import Claim, Outcome, Webhook
+from pgrelay.db.health import Health
+from pgrelay.delivery import AWAITED, Claim, Outcome, Webhook
+from pgrelay.sealing import Kept, Keyring, Unopened
 
 
 @dataclass(slots=True)
@@ -59,17 +68,34 @@ class Deadlines:
 
 
 class Store:
-    """The verbs over one link. Give each task that must not wait for another a store of its own."""
+    """The verbs over one link. Give each task that must not wait for another a store of its own.
 
-    def __init__(self, link: Link, encoding: str = "UTF8") -> None:
+    `on_round_trip(verb, seconds)` hears of every statement that was answered.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        encoding: str = "UTF8",
+        keys: Keyring | None = None,
+        *,
+        on_round_trip: Callable[[str, float], None] | None = None,
+    ) -> None:
         self._link = link
+        #: Open what is sealed.
+        self._keys = Keyring() if keys is None else keys
+        self._on_round_trip = on_round_trip
         #: What bodies are converted to; SQL_ASCII in a database of that encoding, whose bytes mean nothing certain.
         self.encoding = encoding
 
     async def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         async def verb(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+            began = time.monotonic()
             cursor = await connection.execute(query.encode(), parameters, binary=True)
-            return await cursor.fetchall()
+            rows = await cursor.fetchall()
+            if self._on_round_trip is not None:
+                self._on_round_trip(verb_of(query), time.monotonic() - began)
+            return rows
 
         return await self._link.run(verb)
 
@@ -84,14 +110,15 @@ class Store:
             daemon_id, limit, room, numbers(free), numbers(free.values()), default_free, self.encoding,
         )  # fmt: skip
         expansion = Expansion()
+        arrived = asyncio.get_running_loop().time()
         for row in rows:
             if row[0] is not None:
-                expansion.claims.append(Claim._make(row))
+                expansion.claims.append(Claim._make((*row, arrived)))
             elif row[2] is not None:
                 expansion.backlog[row[2]] = row[5]
             elif row[5] == -1:
                 expansion.refused = True
-            else:
+            elif row[5] is None:
                 expansion.more = True
         return expansion
 
@@ -105,11 +132,12 @@ class Store:
             numbers(item[2] for item in wanted),
             self.encoding,
         )
-        return [Claim._make(row) for row in rows]
+        arrived = asyncio.get_running_loop().time()
+        return [Claim._make((*row, arrived)) for row in rows]
 
-    async def pending_webhooks(self, after: int = 0, limit: int = 500) -> list[Pending]:
-        """Webhooks with pending deliveries, by id after `after`."""
-        rows = await self._rows("select * from pgrelay.pending_webhooks(%s, %s)", after, limit)
+    async def pending_webhooks(self, daemon_id: int, after: int = 0, limit: int = 500) -> list[Pending]:
+        """Webhooks with pending deliveries that this daemon may send, by id after `after`."""
+        rows = await self._rows("select * from pgrelay.pending_webhooks(%s, %s, %s)", after, limit, daemon_id)
         return [Pending(*row) for row in rows]
 
     async def record(
@@ -177,19 +205,69 @@ class Store:
         """The webhooks as they are now; ids that are gone are left out."""
         rows = await self._rows(
             "select id, version, company_id, name, url, secret_key, previous_secret_key, previous_secret_expires_at,"
-            " headers, timeout_seconds, max_retry_attempts, retry_schedule"
+            " headers, timeout_seconds, max_retry_attempts, retry_schedule, max_concurrency, rate_limit_per_second"
             " from pgrelay.webhook_configurations where id = any (%s::bigint[])",
             numbers(ids),
         )
-        return [
-            Webhook(
-                id=row[0], version=row[1], company_id=row[2], name=row[3], url=row[4], secret_key=row[5],
-                previous_secret_key=row[6], previous_secret_expires_at=row[7], headers=row[8] or {},
-                timeout_seconds=float(row[9]), max_retry_attempts=row[10],
-                retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
-            )
-            for row in rows
-        ]  # fmt: skip
+        return [self._webhook(row) for row in rows]
+
+    def _webhook(self, row: tuple[Any, ...]) -> Webhook:
+        kept, unsignable = Kept(row[5], row[6], row[8]), None
+        try:
+            kept = self._keys.open(kept, row[0])
+        except Unopened as error:
+            kept, unsignable = Kept(None, None, None), error.message
+        # during a rotation the old secret signs until the new one is made
+        secret = kept.secret_key or kept.previous_secret_key
+        return Webhook(
+            id=row[0], version=row[1], company_id=row[2], name=row[3], url=row[4], secret_key=secret or "",
+            previous_secret_key=kept.previous_secret_key if kept.secret_key else None,
+            previous_secret_expires_at=row[7], headers=kept.headers or {},
+            timeout_seconds=float(row[9]), max_retry_attempts=row[10],
+            retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
+            max_concurrency=row[12], rate_limit=row[13],
+            unsignable=unsignable if unsignable or secret else AWAITED,
+        )  # fmt: skip
+
+    async def seal_with(self, key_id: str) -> None:
+        """Say which key seals secrets from now on."""
+        await self._rows("select pgrelay.seal_with(%s)::text", key_id)
+
+    async def webhooks_to_seal(self, key_id: str | None) -> list[tuple[int, int, Kept]]:
+        """Id, version and secrets of webhooks that hold something in the clear; or by another key than `key_id`."""
+        rows = await self._rows("select * from pgrelay.webhooks_to_seal(%s)", key_id)
+        return [(row[0], row[1], Kept(*row[2:])) for row in rows]
+
+    async def seal_webhook(self, webhook_id: int, version: int, kept: Kept) -> bool:
+        """Store secrets that are sealed now. False if the webhook has changed since."""
+        rows = await self._rows(
+            "select pgrelay.seal_webhook(%s, %s, %s, %s, %s::jsonb)",
+            webhook_id,
+            version,
+            kept.secret_key,
+            kept.previous_secret_key,
+            None if kept.headers is None else json.dumps(dict(kept.headers)),
+        )
+        return bool(rows[0][0])
+
+    async def note_results(self, reports: Sequence[Report], limits: CircuitLimits) -> list[WebhookState]:
+        """Say what became of the latest attempts, a report each webhook; which are held back, or changed."""
+        rows = await self._rows(
+            "select * from pgrelay.note_results(%s::bigint[], %s::boolean[], %s::integer[], %s::integer[],"
+            " %s::double precision[], %s::boolean[], %s, %s, %s, %s, %s)",
+            numbers([report.webhook_id for report in reports]),
+            numbers([report.succeeded for report in reports]),
+            numbers([report.failures for report in reports]),
+            numbers([report.given_up for report in reports]),
+            numbers([report.hold for report in reports]),
+            numbers([report.gone for report in reports]),
+            *limits,
+        )
+        return [WebhookState._make(row) for row in rows]
+
+    async def failing_webhooks(self) -> frozenset[int]:
+        """Webhooks whose last attempt failed, as all daemons know it."""
+        return frozenset(row[0] for row in await self._rows("select webhook_id from pgrelay.webhook_health"))
 
     # Upkeep ------------------------------------------------------------------------------------------------------
 
@@ -215,6 +293,11 @@ class Store:
         """Make the events of deadlines that passed."""
         rows = await self._rows("select * from pgrelay.fire_deadlines(%s)", limit)
         return Deadlines(*rows[0])
+
+    async def expire_deliveries(self) -> int:
+        """End pending deliveries whose event is too old to be sent; how many."""
+        rows = await self._rows("select pgrelay.expire_deliveries()")
+        return int(rows[0][0])
 
     async def cancel_orphans(self) -> int:
         """Cancel what is pending for webhooks that are gone or inactive; how many."""
@@ -245,6 +328,20 @@ class Store:
         rows = await self._rows("select count(*) from pgrelay.capture_errors where recaptured_at is null")
         return int(rows[0][0])
 
+    async def health(self) -> Health:
+        """The figures of pgrelay.health."""
+        rows = await self._rows(health.QUERY)
+        return Health._make(map(float, rows[0]))
+
+    async def overdue_webhooks(self, limit: int) -> dict[int, float]:
+        """Webhooks with a delivery that should have gone out a second ago: how late it is, the latest first."""
+        rows = await self._rows(
+            "select webhook_id, -due_in from pgrelay.pending_webhooks(0, 100000) where due_in < -1"
+            " order by due_in limit %s",
+            limit,
+        )
+        return dict(rows)
+
     # The bell ----------------------------------------------------------------------------------------------------
 
     async def want_bell(self, wanted: bool) -> None:
@@ -260,6 +357,13 @@ class Store:
         """Every transaction with a lower id has ended."""
         rows = await self._rows("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
         return int(rows[0][0])
+
+
+@lru_cache
+def verb_of(query: str) -> str:
+    """The verb that a statement calls, or the table it reads: its first name in pgrelay, else in pg_catalog."""
+    found = re.search(r"\bpgrelay\.(\w+)", query) or re.search(r"\b(pg_\w+)\(", query)
+    return found[1] if found is not None else "other"
 
 
 def _readable(body: bytes | None) -> str | None:

@@ -10,17 +10,19 @@ is a failed attempt: to send once more would be an attempt that nobody can see. 
 connections are dropped after KEEPALIVE_SECONDS, which is less than common servers keep theirs (5 s in Node,
 Apache and uvicorn), and one whose end has been heard of is never used.
 
-Proxies named in the environment are ignored: behind a proxy, nobody would vet where a request goes.
+Proxies named in the environment are ignored, for nobody would vet where a request goes behind them. One that is
+configured is another matter: see `proxy`.
 """
 
 import asyncio
 import io
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import cast
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from aiohttp.connector import Connection
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
@@ -29,7 +31,8 @@ from yarl import URL
 from pgrelay.addresses import Policy, check_url
 from pgrelay.delivery import ErrorKind, Failure, Request, Response
 from pgrelay.transport.failures import CONNECT_SHARE, EXPECTED, MAX_HEAD, TooLarge, explain
-from pgrelay.transport.resolver import DNS_SECONDS, VettingResolver
+from pgrelay.transport.proxy import Detour, Proxy, Way
+from pgrelay.transport.resolver import DNS_SECONDS, ProxyResolver, VettingResolver
 
 #: How long an idle connection is kept.
 KEEPALIVE_SECONDS = 4.0
@@ -44,14 +47,23 @@ class Transport:
     """Sends requests over connections that it keeps alive. `start` and `close` it within the event loop.
 
     Of a body, `max_response_bytes` are read, counted after decompression; the connection of a longer one is
-    closed instead of reading on. How many requests are under way is the caller's to limit. `tls` replaces the
-    trust store of the system.
+    closed instead of reading on. How many requests are under way is the caller's to limit. Without `tls` the
+    system's trust store counts, and no certificate is shown. With a `proxy` every request goes by way of it.
     """
 
-    def __init__(self, policy: Policy, max_response_bytes: int, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        max_response_bytes: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self._policy = policy
         self._max_response_bytes = max_response_bytes
         self._tls: ssl.SSLContext | bool = True if tls is None else tls
+        self._proxy = proxy
+        self._detour: Detour | None = None
         self._targets: dict[str, URL | Failure] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -61,13 +73,26 @@ class Transport:
         """Make ready to send. The first connection is made by the first request."""
         self._session = self._new_session()
 
-    def adopt(self, policy: Policy, max_response_bytes: int | None = None) -> None:
-        """Judge by another policy, and read so much, from now on. Requests under way go on as they began."""
+    def adopt(
+        self,
+        policy: Policy,
+        max_response_bytes: int | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+    ) -> None:
+        """Judge by another policy and go by way of another proxy, or none, from now on.
+
+        And read so much of answers, trust by that context; None leaves these as they are. Requests under way go on as
+        they began.
+        """
         if max_response_bytes is not None:
             self._max_response_bytes = max_response_bytes
-        if policy == self._policy:
+        if policy == self._policy and proxy == self._proxy and tls in (None, self._tls):
             return
         self._policy = policy
+        self._proxy = proxy
+        self._tls = self._tls if tls is None else tls
         self._targets.clear()
         if self._session is not None:
             # Addresses that may no longer be called are not called over old connections either. Those lose their
@@ -76,11 +101,16 @@ class Transport:
             self._session = self._new_session()
 
     def _new_session(self) -> aiohttp.ClientSession:
+        resolver: AbstractResolver = VettingResolver(self._policy)
+        self._detour = None
+        if self._proxy is not None:
+            self._detour = Detour(self._proxy, resolver)
+            resolver = ProxyResolver(self._proxy.url.raw_host or "")
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
                 keepalive_timeout=KEEPALIVE_SECONDS,
-                resolver=VettingResolver(self._policy),
+                resolver=resolver,
                 ttl_dns_cache=DNS_SECONDS,
                 ssl=self._tls,
             ),
@@ -95,13 +125,16 @@ class Transport:
         """Close all connections. A request still under way ends as a Failure of kind `shutdown`."""
         for session in (*self._retired, *([self._session] if self._session else [])):
             await session.close()
+        if self._detour is not None:
+            self._detour.close()
 
-    async def send(self, request: Request) -> Response | Failure:
+    async def send(self, request: Request, on_sent: Callable[[], None] | None = None) -> Response | Failure:
         """The receiver's answer, or why there is none. Nothing that a receiver does raises.
 
-        The time limit covers all of it: name, connection, TLS, head and body of the answer.
+        The time limit covers all of it: name, connection, TLS, head and body of the answer. `on_sent` is called when
+        the request has been handed to a connection that stands: the moment at which it left.
         """
-        session = self._session
+        session, detour = self._session, self._detour
         if session is None:
             raise RuntimeError("Transport.send before Transport.start")
         url, body, seconds = request.url, request.body, request.timeout_seconds
@@ -109,14 +142,20 @@ class Transport:
         if isinstance(target, Failure):
             return target
         response: _Response | None = None
+        way, left = Way(target, request.headers, {}), seconds
         began = monotonic()
         try:
+            if detour is not None:
+                way = await _within(seconds * CONNECT_SHARE, detour.way(target, request.headers))
+                # what the lookup took, unless it is next to nothing: prepared timeouts are kept
+                left -= took if (took := monotonic() - began) > 0.01 else 0.0
             answer = await session.post(
-                target,
-                data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
-                headers=request.headers,
-                timeout=self._timeouts.get(seconds) or self._prepare(seconds),
+                way.url,
+                data=_payload(body, on_sent),
+                headers=way.headers,
+                timeout=self._timeouts.get(left) or self._prepare(left, keep=left == seconds),
                 allow_redirects=False,
+                **way.options,
             )
             response = cast(_Response, answer)
             headers = _storable(response.headers)
@@ -130,7 +169,8 @@ class Transport:
             elif isinstance(error, asyncio.CancelledError):
                 raise
             else:
-                kind, message = explain(error, target.host or "", seconds)
+                of_proxy = detour is not None and detour.is_fault_of_proxy(error)
+                kind, message = explain(error, "the proxy" if of_proxy else target.host or "", seconds)
             address = None if response is None else response.remote_address
             return Failure(kind, message, monotonic() - began, address)
         finally:
@@ -151,7 +191,7 @@ class Transport:
         self._targets[url] = target
         return target
 
-    def _prepare(self, seconds: float) -> aiohttp.ClientTimeout:
+    def _prepare(self, seconds: float, *, keep: bool = True) -> aiohttp.ClientTimeout:
         # aiohttp takes 0 for "no limit", and rounds what is above ceil_threshold up to whole seconds.
         total = max(seconds, 0.001)
         timeout = aiohttp.ClientTimeout(
@@ -159,7 +199,8 @@ class Transport:
         )
         if len(self._timeouts) >= _MAX_REMEMBERED:
             self._timeouts.clear()
-        self._timeouts[seconds] = timeout
+        if keep:
+            self._timeouts[seconds] = timeout
         return timeout
 
     async def _read_on(self, content: StreamReader, read: bytes) -> bytes:
@@ -169,6 +210,32 @@ class Transport:
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
+
+
+def _payload(body: bytes, on_sent: Callable[[], None] | None) -> bytes | io.BytesIO | aiohttp.BytesPayload:
+    if on_sent is not None:
+        return _Announced(body, on_sent)
+    return body if len(body) < _LARGE_BODY else io.BytesIO(body)
+
+
+class _Announced(aiohttp.BytesPayload):
+    """A body that says when it has been written."""
+
+    def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._on_sent = on_sent
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await super().write_with_length(writer, content_length)
+        self._on_sent()
+
+
+async def _within(seconds: float, way: Awaitable[Way]) -> Way:
+    try:
+        async with asyncio.timeout(seconds):
+            return await way
+    except TimeoutError:
+        raise aiohttp.ConnectionTimeoutError from None
 
 
 class _Response(aiohttp.ClientResponse):

@@ -5,8 +5,10 @@ The sentence names the host, never path, query or headers.
 """
 
 import os
+import socket
 import ssl
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -52,8 +54,18 @@ def explain(error: Exception, host: str, seconds: float) -> tuple[ErrorKind, str
             return ErrorKind.TIMEOUT, f"{host} was not reached within {seconds * CONNECT_SHARE:g} s"
         case TimeoutError():
             return ErrorKind.TIMEOUT, f"{host} did not answer in full within {seconds:g} s"
-        case aiohttp.ClientConnectorDNSError(os_error=fault):
+        case aiohttp.ClientConnectorDNSError(os_error=fault) | (socket.gaierror() as fault):
             return ErrorKind.DNS, f"{host} does not resolve: {fault.strerror or type(fault).__name__}"
+        case aiohttp.ClientHttpProxyError(status=status):
+            wants = (
+                ", which wants other credentials,"
+                if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+                else ""
+            )
+            return (
+                ErrorKind.CONNECT,
+                f"the proxy{wants} answered HTTP {status} when asked to connect to {host}",
+            )
         case _ if tls is not None:
             return ErrorKind.TLS, f"no TLS with {host}: {_tls_text(tls)}"
         case aiohttp.ClientConnectorError(os_error=fault):

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pgrelay.addresses import Policy, check_addresses
+from pgrelay.delivery import ErrorKind, Failure
 from pgrelay.transport.failures import Refused
 
 #: How long the addresses of a name are remembered, in seconds.
@@ -42,14 +43,38 @@ class VettingResolver(AbstractResolver):
         refused = check_addresses(host, addresses, self._policy)
         if refused is not None:
             raise Refused(refused)
-        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=found, proto=0, flags=numeric)
-            for address, found in addresses.items()
-        ]
+        return _results(host, port, addresses)
 
     async def close(self) -> None:
         """Nothing is held open."""
+
+
+class ProxyResolver(AbstractResolver):
+    """Resolves the proxy's own name, which is allowed by being configured, and no other."""
+
+    def __init__(self, proxy_host: str) -> None:
+        self._proxy_host = proxy_host
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        if host != self._proxy_host:
+            raise Refused(Failure(ErrorKind.BLOCKED_ADDRESS, f"{host} would be called past the proxy"))
+        addresses = await _look_up(host, port, family)
+        if not addresses:
+            raise Refused(Failure(ErrorKind.DNS, "the proxy's name has no address"))
+        return _results(host, port, addresses)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _results(host: str, port: int, addresses: dict[str, int]) -> list[ResolveResult]:
+    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return [
+        ResolveResult(hostname=host, host=address, port=port, family=found, proto=0, flags=numeric)
+        for address, found in addresses.items()
+    ]
 
 
 async def _look_up(host: str, port: int, family: socket.AddressFamily) -> dict[str, int]:

@@ -1,0 +1,85 @@
+"""What attempts say about a webhook's health, summed up until it is told to the database, which decides.
+
+Pure. All daemons share one picture of each webhook (pgrelay.webhook_health): after so many failures in a row its
+circuit opens, and it is probed at a falling rate instead of being called for every delivery. What succeeds all the
+time is never told: a webhook that nobody knows to be failing, and that succeeds, costs nothing.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pgrelay.delivery import ErrorKind, Outcome, Verdict
+
+#: The status by which a receiver says that it wants no more.
+GONE = 410
+
+
+class CircuitLimits(NamedTuple):
+    """When a circuit opens and a webhook is disabled. Seconds; field order is that of pgrelay.note_results()."""
+
+    #: Failures in a row; 0 for never.
+    open_after: int
+    first_wait: float
+    longest_wait: float
+    #: How long everything must have failed; 0 for never.
+    disable_after: float
+    disable_deliveries: int
+
+
+class WebhookState(NamedTuple):
+    """What the database made of a report. Field order is that of pgrelay.note_results()."""
+
+    webhook_id: int
+    #: opened, closed, held or disabled.
+    state: str
+    #: Seconds for which nothing is to be sent; None when nothing holds it back.
+    held_for: float | None
+
+
+@dataclass(slots=True)
+class Report:
+    """Of one webhook: what its attempts came to since the last report, in the order in which they ended."""
+
+    webhook_id: int
+    succeeded: bool = False
+    #: Since the last success.
+    failures: int = 0
+    given_up: int = 0
+    hold: float | None = None
+    gone: bool = False
+
+
+class Reports:
+    """`add` outcomes, `take` what is worth telling. `failing` are the webhooks whose success is news."""
+
+    def __init__(self) -> None:
+        self.failing: frozenset[int] = frozenset()
+        self._reports: dict[int, Report] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._reports)
+
+    def add(self, outcome: Outcome) -> None:
+        """One attempt has ended, and is recorded."""
+        webhook_id = outcome.claim.webhook_id
+        if outcome.verdict is Verdict.SUCCEEDED:
+            if webhook_id in self.failing or webhook_id in self._reports:
+                self._reports[webhook_id] = Report(webhook_id, succeeded=True)
+            return
+        if outcome.error_kind is ErrorKind.SHUTDOWN:
+            return  # ours, not the receiver's
+        report = self._reports.get(webhook_id)
+        if report is None:
+            report = self._reports[webhook_id] = Report(webhook_id)
+        report.failures += 1
+        report.given_up += outcome.verdict is Verdict.FAILED
+        report.gone |= outcome.status_code == GONE
+        if outcome.hold is not None:
+            report.hold = max(outcome.hold, report.hold or 0.0)
+
+    def take(self) -> list[Report]:
+        """All reports; they are forgotten here."""
+        taken = list(self._reports.values())
+        self._reports.clear()
+        self.failing |= {report.webhook_id for report in taken if report.failures}
+        return taken

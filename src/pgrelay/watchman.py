@@ -1,0 +1,92 @@
+"""Tells the database what attempts say about webhooks, and the deliverer what follows for them.
+
+Batches by itself, like the recorder: what ended while the last report was on its way is the next report.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from pgrelay.circuit import CircuitLimits, Report, Reports, WebhookState
+from pgrelay.delivery import Outcome
+from pgrelay.errors import DatabaseUnavailable
+from pgrelay.observation import CircuitClosed, CircuitOpened, Observation, WebhookDisabled, WebhookHeld
+
+#: How often to look which webhooks other daemons know to be failing.
+_LOOK_EVERY = 1.0
+_AFTER_FAILURE = 1.0
+
+
+class HealthVerbs(Protocol):
+    """The SQL verbs of webhooks' health; see db/store.py."""
+
+    async def note_results(self, reports: Sequence[Report], limits: CircuitLimits) -> list[WebhookState]: ...
+    async def failing_webhooks(self) -> frozenset[int]: ...
+
+
+class Watchman:
+    """`note` every recorded outcome; `run` until cancelled. `heed` is told of what changes for a webhook."""
+
+    def __init__(
+        self,
+        verbs: HealthVerbs,
+        limits: CircuitLimits,
+        *,
+        heed: Callable[[WebhookState], Awaitable[None]],
+        name_of: Callable[[int], str],
+        observe: Callable[[Observation], None],
+    ) -> None:
+        self._verbs = verbs
+        self.limits = limits
+        self._heed = heed
+        self._name_of = name_of
+        self._observe = observe
+        self._reports = Reports()
+        self._arrived = asyncio.Event()
+        self._active = True
+
+    def note(self, outcome: Outcome) -> None:
+        """An attempt has ended."""
+        self._active = True
+        self._reports.add(outcome)
+        if self._reports:
+            self._arrived.set()
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        loop = asyncio.get_running_loop()
+        next_look = 0.0
+        while True:
+            try:
+                if self._active and loop.time() >= next_look:
+                    self._active = False
+                    self._reports.failing = await self._verbs.failing_webhooks()
+                    next_look = loop.time() + _LOOK_EVERY
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_EVERY):
+                        await self._arrived.wait()
+                    self._arrived.clear()
+                    await self._report()
+            except DatabaseUnavailable:
+                await asyncio.sleep(_AFTER_FAILURE)
+
+    async def _report(self) -> None:
+        for state in await self._verbs.note_results(self._reports.take(), self.limits):
+            observation = self._told(state)
+            if observation is not None:
+                self._observe(observation)
+            await self._heed(state)
+
+    def _told(self, state: WebhookState) -> Observation | None:
+        name = self._name_of(state.webhook_id)
+        match state.state:
+            case "opened":
+                return CircuitOpened(state.webhook_id, name, state.held_for or 0.0)
+            case "held":
+                return WebhookHeld(state.webhook_id, name, state.held_for or 0.0)
+            case "closed":
+                return CircuitClosed(state.webhook_id, name)
+            case "disabled":
+                return WebhookDisabled(state.webhook_id, name)
+        return None

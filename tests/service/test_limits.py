@@ -1,0 +1,198 @@
+"""What a webhook is promised, whatever daemons there are: so many at once, so many a second, in order, and left alone."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from itertools import pairwise
+
+import psycopg
+import pytest
+
+from pgrelay.observation import (
+    CircuitClosed,
+    CircuitOpened,
+    Delivered,
+    DeliveriesExpired,
+    DeliveryFailed,
+    WebhookDisabled,
+    WebhookHeld,
+)
+from support.daemon import Running, daemon, until
+from support.database import Database
+from support.factories import emit
+from support.queue import add_webhook, value
+from support.receiver import Receiver, in_turn, ok, slow, status
+
+DONE = "select count(*) >= %s from pgrelay.delivery_history"
+
+
+async def several(stack: AsyncExitStack, database: Database, count: int, **keys: object) -> list[Running]:
+    """So many daemons."""
+    return [
+        await stack.enter_async_context(daemon(database.dsn, {"daemon.name": f"daemon-{number}", **keys}))
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("rate", [5, 20])
+async def test_no_second_of_the_receiver_sees_more_than_the_rate_limit(
+    database: Database, db: psycopg.Connection, receiver: Receiver, rate: int
+):
+    add_webhook(db, url=receiver.url("/hook"), rate_limit_per_second=rate)
+    async with AsyncExitStack() as stack:
+        await several(stack, database, 2)
+        emit(db, 3 * rate)
+        await until(db, DONE, 3 * rate)
+    arrivals = [request.at for request in receiver.seen_at("/hook")]
+    assert len(arrivals) == 3 * rate
+    assert all(later - earlier > 1.0 for earlier, later in zip(arrivals, arrivals[rate:], strict=False))
+    assert arrivals[-1] - arrivals[0] < 3.5
+    assert value(db, "select max(attempts) from pgrelay.deliveries") == 1
+
+
+async def test_the_rate_limit_holds_when_its_daemon_is_replaced(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/hook"), rate_limit_per_second=10)
+    async with daemon(database.dsn) as one:
+        emit(db, 25)
+        await one.seen(Delivered, 12)
+    async with daemon(database.dsn):
+        await until(db, DONE, 25)
+    arrivals = [request.at for request in receiver.seen_at("/hook")]
+    assert all(later - earlier > 1.0 for earlier, later in zip(arrivals, arrivals[10:], strict=False))
+
+
+async def test_no_more_requests_run_at_once_than_the_webhook_allows_over_two_daemons(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/few"), max_concurrency=3)
+    add_webhook(db, url=receiver.url("/many"))
+    receiver.otherwise(slow(0.02))
+    async with AsyncExitStack() as stack:
+        await several(stack, database, 2)
+        emit(db, 100)
+        await until(db, DONE, 200)
+    assert receiver.busiest["/few"] == 3 and receiver.busiest["/many"] > 3
+
+
+async def test_events_of_one_resource_arrive_in_order_also_when_some_fail_and_others_do_not_wait(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/hook"), ordering="resource", max_retry_attempts=2)
+    failing = status(503)
+    receiver.on("/hook", in_turn(*[ok(), failing] * 20, ok()))
+    async with AsyncExitStack() as stack:
+        await several(stack, database, 2, **{"delivery.retry_schedule": (0.05,)})
+        for _ in range(10):
+            emit(db, 4)
+        await until(db, DONE, 40)
+    seen: dict[str, list[int]] = {}
+    for request in receiver.seen_at("/hook"):
+        key = request.header("webhook-id")
+        event, resource = db.execute(
+            "select id, resource_id from pgrelay.outbox where idempotency_key = %s", (key,)
+        ).fetchone()
+        seen.setdefault(resource, []).append(event)
+    assert len(seen) == 4
+    for order in seen.values():
+        assert order == sorted(order) and len(set(order)) == 10
+
+
+async def test_a_webhook_that_only_fails_is_probed_and_the_first_success_opens_it_again(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/hook"), max_retry_attempts=50, max_concurrency=1)
+    receiver.on("/hook", in_turn(*[status(500)] * 5, ok()))
+    keys = {"circuit.open_after": 3, "circuit.first_wait": 0.3, "delivery.retry_schedule": (0.01,)}
+    async with daemon(database.dsn, keys) as one:
+        emit(db, 20)
+        await one.seen(CircuitOpened)
+        await one.seen(CircuitClosed)
+        await one.seen(Delivered, 20)
+    arrivals = [request.at for request in receiver.seen_at("/hook")]
+    gaps = [later - earlier for earlier, later in pairwise(arrivals[2:6])]
+    assert len(arrivals) == 25 and gaps[0] > 0.25 and gaps[1] > 0.25 and gaps[2] > 0.5
+    assert len(one.of(CircuitOpened)) == 1
+
+
+async def test_while_one_is_probed_another_is_served_as_ever(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/bad"), max_retry_attempts=50)
+    good = add_webhook(db, url=receiver.url("/good"))
+    receiver.on("/bad", status(500))
+    async with daemon(database.dsn, {"circuit.open_after": 5}) as one:
+        for _ in range(20):
+            emit(db, 10)
+        await one.seen(Delivered, 200, where=lambda seen: seen.webhook_id == good)
+        await one.seen(CircuitOpened)
+    assert len(receiver.seen_at("/bad")) < 200
+
+
+async def test_busy_with_retry_after_holds_back_the_whole_webhook_and_costs_no_attempt(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/hook"), max_concurrency=1)
+    receiver.on("/hook", in_turn(status(429, headers={"Retry-After": "2"}), ok()))
+    async with daemon(database.dsn) as one:
+        emit(db, 10)
+        await one.seen(WebhookHeld)
+        await one.seen(Delivered, 10)
+    first, second, *_ = (request.at for request in receiver.seen_at("/hook"))
+    assert second - first >= 2.0
+    assert Counter(row[0] for row in db.execute("select attempts from pgrelay.deliveries")) == {1: 9, 2: 1}
+
+
+async def test_gone_ends_the_delivery_and_the_webhook_and_the_operator_hears_of_it(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    webhook = add_webhook(db, url=receiver.url("/hook"))
+    add_webhook(db, "pgrelay", ["webhook.*"], url=receiver.url("/operator"))
+    receiver.on("/hook", status(410))
+    async with daemon(database.dsn) as one:
+        emit(db)
+        await one.seen(DeliveryFailed)
+        await one.seen(WebhookDisabled)
+        (told,) = await receiver.wait_for(1, path="/operator")
+        await one.seen(Delivered)
+    assert told.header("X-Webhook-Event") == "webhook.disabled"
+    assert value(db, "select is_active from pgrelay.webhook_configurations where id = %s", webhook) is False
+
+
+async def test_what_waited_too_long_for_its_turn_is_not_sent(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/hook"), max_concurrency=1)
+    receiver.on("/hook", slow(1.5))
+    with db.transaction():
+        emit(db, 2)
+        db.execute("update pgrelay.outbox set valid_until = now() + interval '1 s'")
+    async with daemon(database.dsn) as one:
+        await one.seen(DeliveriesExpired)
+    assert len(receiver.seen_at("/hook")) == 1
+    assert db.execute("select status from pgrelay.deliveries order by id").fetchall() == [
+        ("succeeded",),
+        ("expired",),
+    ]
+
+
+async def test_limits_that_are_changed_while_deliveries_wait_hold_for_them(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    webhook = add_webhook(db, url=receiver.url("/hook"), max_concurrency=1)
+    release = asyncio.Event()
+
+    async def held(exchange):
+        await release.wait()
+        await exchange.answer(200)
+
+    receiver.on("/hook", held)
+    async with daemon(database.dsn) as one:
+        emit(db, 9)
+        await receiver.wait_for(1, path="/hook")
+        db.execute("update pgrelay.webhook_configurations set max_concurrency = 4 where id = %s", (webhook,))
+        await receiver.wait_for(2, path="/hook")
+        release.set()
+        await one.seen(Delivered, 9)
+    assert receiver.busiest["/hook"] <= 4
