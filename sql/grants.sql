@@ -24,7 +24,7 @@ begin
         execute format('grant execute on function pgrelay.event_patterns(text), pgrelay.event_types(), pgrelay.use_token(bytea), pgrelay.tenant() to %I', v_role);
         continue when v_role = 'pgrelay_tenant';
         execute format('grant execute on function pgrelay.unexpanded_events(), pgrelay.identity(), pgrelay.copy_problem(text),
-            pgrelay.mask_url(text) to %I', v_role);
+            pgrelay.mask_url(text), pgrelay.blocking_delivery(bigint), pgrelay.why_waiting(bigint) to %I', v_role);
     end loop;
 
     -- The daemon's verbs run with the daemon's rights, so it may read and write what they do: all but what is watched and
@@ -63,7 +63,7 @@ begin
         grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
             pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval, text),
             pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.exponential(integer, integer, double precision),
-            pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.emit(text, json, text, text, text),
+            pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.close_circuit(bigint), pgrelay.emit(text, json, text, text, text),
             pgrelay.recapture(text, bigint), pgrelay.reveal_secret(bigint), pgrelay.revoke_token(bigint),
             pgrelay.recall(bigint, text, bytea), pgrelay.remember(bigint, text, jsonb) to pgrelay_admin;
     end if;

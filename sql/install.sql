@@ -33,10 +33,12 @@
 \ir delivery/cancel_delivery.sql
 \ir delivery/retry_delivery.sql
 \ir delivery/replay.sql
+\ir delivery/why_waiting.sql
 \ir webhook/mask_url.sql
 \ir webhook/check_webhook.sql
 \ir webhook/subscribe_webhook.sql
 \ir webhook/set_active.sql
+\ir webhook/close_circuit.sql
 \ir webhook/rotate_secret.sql
 \ir webhook/reveal_secret.sql
 \ir webhook/seal_webhook.sql

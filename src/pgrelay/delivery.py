@@ -31,6 +31,7 @@ TRANSITIONS: Mapping[str, tuple[frozenset[Status], frozenset[Status]]] = {
     "lapse": (frozenset({Status.IN_FLIGHT}), frozenset({Status.PENDING, Status.FAILED})),
     "give_back": (frozenset({Status.IN_FLIGHT}), frozenset({Status.PENDING})),
     "cancel": (frozenset({Status.PENDING}), frozenset({Status.CANCELLED})),
+    "expire": (frozenset({Status.PENDING}), frozenset({Status.EXPIRED})),
     "retry": (frozenset({Status.FAILED, Status.CANCELLED, Status.EXPIRED}), frozenset({Status.PENDING})),
 }
 

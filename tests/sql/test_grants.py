@@ -29,7 +29,9 @@ GROUPS = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader", "pgrelay_tenant")
 
 #: What looks and changes nothing.
 FOR_ALL = {"event_patterns", "event_types", "use_token", "tenant"}
-FOR_READERS = FOR_ALL | {"unexpanded_events", "identity", "copy_problem", "mask_url"}
+FOR_READERS = FOR_ALL | {
+    *("unexpanded_events", "identity", "copy_problem", "mask_url", "why_waiting", "blocking_delivery"),
+}
 
 #: Those that see to it themselves whose a thing is, and those that only touch webhooks, which policies see to.
 FOR_TENANTS = FOR_ALL | {
@@ -39,7 +41,7 @@ FOR_TENANTS = FOR_ALL | {
 
 FOR_ADMINS = FOR_READERS | {
     "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "generate_secret", "set_active",
-    "emit", "recapture", "exponential", "seal_with", "webhooks_to_seal", "reveal_secret", "revoke_token", "recall", "remember",
+    "emit", "recapture", "exponential", "seal_with", "close_circuit", "webhooks_to_seal", "reveal_secret", "revoke_token", "recall", "remember",
 }  # fmt: skip
 
 FOR_DAEMONS = FOR_READERS | {

@@ -150,6 +150,7 @@ async def _of_work(admin: Admin, settings: Settings) -> list[Finding]:
         *findings.of_daemons(await admin_upkeep.daemons(admin), now),
         *findings.of_health(await admin_upkeep.health(admin), now),
         *findings.of_urls(await admin_checks.urls(admin), policy),
+        *findings.of_troubled(await admin_checks.troubled_webhooks(admin), now),
         findings.of_secrets(await admin_checks.secrets(admin), key_ids(settings.secrets.key)),
         *findings.of_sequences(await admin_checks.lagging_sequences(admin)),
         *findings.of_transactions(await admin_checks.long_transactions(admin, findings.LONG_TRANSACTION)),

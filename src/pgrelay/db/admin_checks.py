@@ -6,6 +6,7 @@ from datetime import datetime
 from psycopg import sql
 
 from pgrelay.db.admin import Admin, Row
+from pgrelay.db.admin_webhooks import HEALTH
 
 #: What a daemon calls, and the tables that it writes: these functions run with its own rights.
 DAEMON_VERBS = (
@@ -144,6 +145,16 @@ async def secrets(admin: Admin) -> Row:
 async def urls(admin: Admin) -> list[Row]:
     """Id, name and URL of active webhooks; what is masked in them does not matter for where they lead."""
     return await admin.rows("select id, name, url from pgrelay.webhooks where is_active order by id")
+
+
+async def troubled_webhooks(admin: Admin) -> list[Row]:
+    """Webhooks that were disabled, whose circuit is open, or whose receiver asked to be left alone."""
+    return await admin.rows(
+        f"select w.id, w.name, w.is_active, w.disabled_at, w.disabled_reason, {HEALTH}"
+        " from pgrelay.webhook_configurations w left join pgrelay.webhook_health h on h.webhook_id = w.id"
+        " where w.disabled_at is not null or h.probe_wait is not null or h.held_until > clock_timestamp()"
+        " order by w.disabled_at desc nulls last, h.failing_since, w.id"
+    )
 
 
 async def notification_arrives(admin: Admin, wait: float) -> bool:

@@ -110,6 +110,15 @@ async def story(admin: Admin, delivery_id: int) -> Row:
         " from pgrelay.webhooks where id = %s",
         found["webhook_id"],
     )
+    found["waits_because"] = await admin.value("select pgrelay.why_waiting(%s)", delivery_id)
+    found["waits_for"] = await admin.one(
+        "select d.id, d.status, d.attempts, d.next_attempt_at, d.created_at from pgrelay.deliveries d"
+        " where d.id = pgrelay.blocking_delivery(%s)",
+        delivery_id,
+    )
+    found["expires_at"] = await admin.value(
+        "select expires_at from pgrelay.delivery_queue where id = %s", delivery_id
+    )
     found["attempts_made"] = await admin.rows(
         f"select {_ATTEMPT} from {admin.schema}delivery_attempts where delivery_id = %s order by started_at, id",
         delivery_id,

@@ -13,6 +13,15 @@ from pgrelay.masking import MASK
 from pgrelay.sealing import Kept, Keyring, Unopened
 from pgrelay.signing import generate_secret, is_standard
 
+#: What all daemons know of it: failures since the last success, and the daemon that serves it alone.
+HEALTH = (
+    "coalesce(h.failures_in_row, 0) as failures_in_row, h.failing_since, h.probe_wait is not null as circuit_open,"
+    " case when h.probe_wait is not null or h.held_until > clock_timestamp() then h.held_until end as held_until"
+)
+_OWNER = (
+    "(select d.name from pgrelay.webhook_owners o join pgrelay.daemons d on d.id = o.daemon_id"
+    " where o.webhook_id = w.id and d.ended_at is null and d.lease_until > clock_timestamp()) as owner_daemon"
+)
 _FIGURES = (
     "s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
     " s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
@@ -33,7 +42,10 @@ _MASKED = (
     f"select {_OPEN}, v.url, v.header_names"
     " from pgrelay.webhook_configurations w join pgrelay.webhooks v on v.id = w.id"
 )
-_FROM = "from pgrelay.webhooks w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
+_FROM = (
+    "from pgrelay.webhooks w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
+    " left join pgrelay.webhook_health h on h.webhook_id = w.id"
+)
 
 _NO_KEYS = Keyring()
 
@@ -41,8 +53,8 @@ _NO_KEYS = Keyring()
 WRITABLE = frozenset(
     {
         *("company_id", "name", "url", "subscribed_events", "secret_key", "is_active", "timeout_seconds"),
-        *("max_retry_attempts", "retry_schedule", "headers", "description", "paused", "created_by"),
-        *("max_concurrency", "rate_limit_per_second", "ordering", "secret_revealed_at"),
+        *("max_retry_attempts", "retry_schedule", "headers", "description", "paused", "max_concurrency"),
+        *("rate_limit_per_second", "ordering", "created_by", "secret_revealed_at"),
     }
 )
 
@@ -50,7 +62,7 @@ WRITABLE = frozenset(
 async def webhooks(admin: Admin, company: str | None = None) -> list[Row]:
     """All of them, or one tenant's, with their figures; masked."""
     found = await admin.rows(
-        f"select w.*, {_FIGURES} {_FROM}"
+        f"select w.*, {HEALTH}, {_OWNER}, {_FIGURES} {_FROM}"
         " where %(company)s::text is null or w.company_id = %(company)s order by w.id",
         company=company,
     )
@@ -59,7 +71,7 @@ async def webhooks(admin: Admin, company: str | None = None) -> list[Row]:
 
 async def webhook(admin: Admin, webhook_id: int) -> Row:
     """One webhook with its figures; masked. Refused if there is none."""
-    found = await admin.one(f"select w.*, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
+    found = await admin.one(f"select w.*, {HEALTH}, {_OWNER}, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
     return _masked(found)
@@ -194,6 +206,11 @@ async def update_headers(
         names=[name.lower() for name in changes],
         set=Jsonb(given),
     )
+
+
+async def close_circuit(admin: Admin, webhook_id: int) -> bool:
+    """Forget its failures; whether there were any."""
+    return bool(await admin.value("select pgrelay.close_circuit(%s)", webhook_id))
 
 
 async def delete(admin: Admin, webhook_id: int) -> None:

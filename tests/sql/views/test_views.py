@@ -114,6 +114,16 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
         "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)"
         " values ('s', 'a.b', '1', now()), ('s', 'a.b', '2', now() + interval '1 hour')"
     )
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries, held_until, probe_wait)"
+        " values (7, 1, 0, now() + interval '1 min', null), (8, 1, 0, now() - interval '1 min', null), (9, 9, 0, now(), 10)"
+    )
+    gone, forgotten = add_webhook(db, events=["a.b"]), add_webhook(db, events=["a.b"], is_active=False)
+    db.execute("select pgrelay.disable_webhook(%s, 'gone')", (gone,))
+    db.execute(
+        "update pgrelay.webhook_configurations set disabled_at = now() - interval '8 days' where id = %s",
+        (forgotten,),
+    )
     found = health()
     untried = value(
         db,
@@ -140,9 +150,9 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
         ),
         "oldest_deadline_at": value(db, "select min(fire_at) from pgrelay.deadlines"),
         "webhooks_paused": 1,
-        "circuits_open": 0,
-        "webhooks_held": 0,
-        "disabled_last_week": 0,
+        "circuits_open": 1,
+        "webhooks_held": 1,
+        "disabled_last_week": 1,
     }
 
 
