@@ -12,7 +12,7 @@ from typing import Any
 
 import pgrelay
 from pgrelay.addresses import Policy as AddressPolicy
-from pgrelay.api.app import make_app
+from pgrelay.api.app import api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.attempt import RetryPolicy
 from pgrelay.circuit import CircuitLimits
@@ -324,7 +324,8 @@ class Daemon:
         """Answer from now on, where http.listen says so: also that the database is still waited for."""
         listen = self._settings.http.listen
         if listen is not None and self._metrics is not None:
-            app = make_app(unready=self._unready, render_metrics=self._metrics.render)
+            api = api_app(self._open_for_api, self._observe, self._keys)
+            app = make_app(unready=self._unready, render_metrics=self._metrics.render, api=api)
             self._observe(HttpServing(await stack.enter_async_context(serving(app, listen))))
 
     def _unready(self) -> str | None:
@@ -405,6 +406,15 @@ class Daemon:
         await refuse_unknown_schema(connection)
         await refuse_copy(connection, self._settings.environment)
         await refuse_sealed(connection, self._keys.ids)
+
+    async def _open_for_api(self) -> Connection:
+        connection = await self._open("api")
+        try:
+            await self._admit(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     @contextlib.asynccontextmanager
     async def _link(self, purpose: str) -> AsyncIterator[Link]:

@@ -272,6 +272,32 @@ class HttpServing(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class ApiChanged(Observation):
+    """Something was changed through the API; the caller is the token, by its id and name."""
+
+    operation: str
+    caller_id: int
+    caller: str
+    id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefused(Observation):
+    """Somebody asked with a token that is unknown, revoked or expired."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiFailed(Observation):
+    """A request could not be answered, by a fault that is not the caller's."""
+
+    method: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class UpkeepFailed(Observation):
     """A periodic chore failed; it is tried again."""
 

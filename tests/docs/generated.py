@@ -23,6 +23,7 @@ from docs.blocks import DOCUMENTS, ROOT
 from docs.receivers import LANGUAGES as RECEIVERS
 from docs.receivers import verification
 from pgrelay import errors, logs, observation
+from pgrelay.api.table import ROUTES
 from pgrelay.cli import main as command_line
 from pgrelay.cli.arguments import build_parser
 from pgrelay.config.example import reference_table, sources_reference_table
@@ -32,7 +33,7 @@ from unit.test_floors import FLOORS, SRC
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(\n?<!-- end of (?P=name) -->)", re.S)
 
-ROLES = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader")
+ROLES = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader", "pgrelay_tenant")
 #: Functions for people that are granted to nobody: only the owner of the schema may change what is watched.
 OWNERS = {"watch", "unwatch", "watch_sql", "unwatch_sql"}
 #: Granted to the daemon, and for people as well.
@@ -194,6 +195,14 @@ def commands() -> str:
     )
 
 
+def routes() -> str:
+    """The REST API's routes, as their table has them."""
+    return table(
+        ("Route", "Name", "What it does"),
+        [(code(f"{route.method} {route.path}"), code(route.name), f"{route.summary}.") for route in ROUTES],
+    )
+
+
 # From the database -----------------------------------------------------------------------------------------------
 
 _RELATIONS = """
@@ -224,7 +233,7 @@ def verbs(db: psycopg.Connection, *, people: bool) -> str:
     rows = db.execute(_FUNCTIONS, [list(ROLES)]).fetchall()
     shown = []
     for name, call, result, comment, roles in rows:
-        if people and ("pgrelay_admin" in roles or name in OWNERS | SHARED):
+        if people and ({"pgrelay_admin", "pgrelay_tenant"} & set(roles) or name in OWNERS | SHARED):
             who = ", ".join(map(code, roles)) or "the owner of the schema"
             shown.append((code(call), code(result), who, comment or ""))
         elif not people and roles == ["pgrelay_daemon"] and name not in SHARED:
@@ -255,6 +264,7 @@ PROGRAM: Mapping[str, Callable[[], str]] = {
     "metrics": metrics,
     "alerts": alerts,
     "commands": commands,
+    "routes": routes,
     **{f"verification in {name}": partial(verification, name) for name in RECEIVERS},
 }
 DATABASE: Mapping[str, Callable[[psycopg.Connection], str]] = {

@@ -6,11 +6,13 @@ import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
+import psycopg
 import pytest
 
 from pgrelay.errors import Refused
 from pgrelay.observation import DatabaseLost, HttpServing
 from support import factories
+from support.api import make_token
 from support.daemon import PATIENCE, Running, daemon
 from support.database import Database, connections_refused
 
@@ -29,6 +31,15 @@ async def test_an_address_that_is_taken_is_named_and_the_daemon_does_not_start(d
         with pytest.raises(Refused, match=f"Cannot listen at {listen}: .* in use"):
             async with asyncio.timeout(30), daemon(database.dsn, {"http.listen": listen}):
                 pass
+
+
+async def test_a_daemon_that_listens_serves_the_api(database: Database, db: psycopg.Connection):
+    token = make_token(db, "admin")
+    async with daemon(database.dsn, LISTENING) as one, aiohttp.ClientSession() as client:
+        (serving,) = one.of(HttpServing)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with client.get(f"{serving.url}/api/v1/stats", headers=headers) as answer:
+            assert (answer.status, (await answer.json())["webhooks"]) == (200, 0)
 
 
 async def test_a_daemon_that_waits_for_the_database_lives_and_is_not_ready(database: Database):

@@ -1,6 +1,7 @@
 """The whole command line as one tree of parsers: what there is, in the order in which one meets it."""
 
 from pgrelay import __version__
+from pgrelay.cli.arguments_api import add_api
 from pgrelay.cli.arguments_deliveries import add_deliveries, add_receiving
 from pgrelay.cli.arguments_webhooks import add_secrets, add_webhooks
 from pgrelay.cli.parser import Commands, Parser, global_options, positive, yes
@@ -34,6 +35,7 @@ def build_parser() -> Parser:
     add_webhooks(commands)
     add_deliveries(commands)
     add_receiving(commands)
+    add_api(commands)
     add_secrets(commands)
     _add_leaving(commands)
     return parser

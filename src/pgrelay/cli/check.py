@@ -132,6 +132,11 @@ async def _of_sources(admin: Admin, settings: Settings) -> list[Finding]:
         findings.of_daemon_role(await admin_checks.missing_for_daemon(admin), admin.role),
         *findings.of_applying(may, admin.role),
         *findings.of_roles(await admin_checks.missing_roles(admin)),
+        *(
+            findings.of_api(await admin_checks.roles_not_taken(admin), admin.role)
+            if settings.http.listen
+            else ()
+        ),
         *findings.of_plan(changes, has_file=settings.path is not None),
         *findings.of_capture_errors(await admin_upkeep.capture_errors(admin), await admin.now()),
     ]

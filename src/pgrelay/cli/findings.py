@@ -143,6 +143,15 @@ def of_roles(missing: Sequence[str]) -> list[Finding]:
     return [Finding(Level.INFO, "privileges", f"there is no role {listed(missing)}", mend)]
 
 
+def of_api(not_taken: Sequence[str], role: str) -> list[Finding]:
+    if not not_taken:
+        return []
+    message = (
+        f"it may not act for those who need {listed(not_taken)}: {role}, as whom it connects, is no member"
+    )
+    return [Finding(Level.INFO, "api", message, f"grant {', '.join(not_taken)} to {quoted(role)};")]
+
+
 def of_plan(changes: Sequence[Change], *, has_file: bool) -> list[Finding]:
     found = [finding for change in changes for finding in _of_change(change, has_file)]
     if not changes:

@@ -474,7 +474,7 @@ SECTIONS = {
     "circuit": "When a webhook whose attempts all fail is called less often, and when no more.",
     "network": "What may be called, and how.",
     "secrets": "How secrets of webhooks are kept.",
-    "http": "What is served over HTTP: health and metrics, for those who look after it.",
+    "http": "What is served over HTTP: health and metrics for those who look after it, the API for those with a token.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",
 }

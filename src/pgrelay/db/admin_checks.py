@@ -93,8 +93,19 @@ async def may_apply(admin: Admin, tables: list[str]) -> Row:
 async def missing_roles(admin: Admin) -> list[str]:
     """Group roles that do not exist in the cluster."""
     rows = await admin.rows(
-        "select r from unnest(array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader']) as r"
+        "select r from unnest(array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader', 'pgrelay_tenant']) as r"
         " where not exists (select from pg_roles where rolname = r)"
+    )
+    return [row["r"] for row in rows]
+
+
+async def roles_not_taken(admin: Admin) -> list[str]:
+    """Roles of which this role would have to be a member to act for all who may use the API."""
+    rows = await admin.rows(
+        "select r from unnest(array['pgrelay_reader', 'pgrelay_tenant']) as r"
+        " where not coalesce(pg_has_role(to_regrole(r), 'member'), false)"
+        " union all select 'pgrelay_admin' where not has_table_privilege('pgrelay.webhook_configurations', 'insert')"
+        " order by r"
     )
     return [row["r"] for row in rows]
 

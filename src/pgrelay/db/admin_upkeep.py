@@ -97,13 +97,15 @@ async def deadlines(admin: Admin) -> list[Row]:
 async def replay_count(admin: Admin, webhook_id: int, since: datetime, until: datetime) -> int:
     """How many events a replay would send."""
     return int(
-        await admin.value("select count(*) from pgrelay.replay_events(%s, %s, %s)", webhook_id, since, until)
+        await admin.value(
+            f"select count(*) from {admin.schema}replay_events(%s, %s, %s)", webhook_id, since, until
+        )
     )
 
 
 async def replay(admin: Admin, webhook_id: int, since: datetime, until: datetime) -> int:
     """Send them again; how many."""
-    return int(await admin.value("select pgrelay.replay(%s, %s, %s)", webhook_id, since, until))
+    return int(await admin.value(f"select {admin.schema}replay(%s, %s, %s)", webhook_id, since, until))
 
 
 async def recapture(admin: Admin, source: str | None, error_id: int | None) -> list[Row]:

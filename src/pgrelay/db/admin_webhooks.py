@@ -26,6 +26,22 @@ _FIGURES = (
     "s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
     " s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
 )
+#: What every role may see of a webhook in the table; its URL, secrets and header values not all may.
+_OPEN = (
+    "w.id, w.company_id, w.name, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
+    " w.max_retry_attempts, w.retry_schedule, w.max_concurrency, w.rate_limit_per_second, w.ordering,"
+    " w.disabled_at, w.disabled_reason, w.description, w.created_by, w.previous_secret_expires_at,"
+    " w.secret_revealed_at, w.version, w.created_at, w.updated_at"
+)
+#: With the URL in the clear, and masked; of headers the names alone.
+_CLEAR = (
+    f"select {_OPEN}, w.url, array(select jsonb_object_keys(w.headers)) as header_names"
+    " from pgrelay.webhook_configurations w"
+)
+_MASKED = (
+    f"select {_OPEN}, v.url, v.header_names"
+    " from pgrelay.webhook_configurations w join pgrelay.webhooks v on v.id = w.id"
+)
 _FROM = (
     "from pgrelay.webhooks w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
     " left join pgrelay.webhook_health h on h.webhook_id = w.id"
@@ -38,7 +54,7 @@ WRITABLE = frozenset(
     {
         *("company_id", "name", "url", "subscribed_events", "secret_key", "is_active", "timeout_seconds"),
         *("max_retry_attempts", "retry_schedule", "headers", "description", "paused", "max_concurrency"),
-        *("rate_limit_per_second", "ordering"),
+        *("rate_limit_per_second", "ordering", "created_by", "secret_revealed_at"),
     }
 )
 
@@ -59,6 +75,34 @@ async def webhook(admin: Admin, webhook_id: int) -> Row:
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
     return _masked(found)
+
+
+async def page(
+    admin: Admin, *, company: str | None, active: bool | None, after: int, clear: bool, limit: int
+) -> list[Row]:
+    """Webhooks from the one after `after` on, by id, without figures; URLs in the clear for those who may see them."""
+    return await admin.rows(
+        f"{_CLEAR if clear else _MASKED}"
+        " where w.id > %(after)s and (%(company)s::text is null or w.company_id = %(company)s)"
+        " and (%(active)s::boolean is null or w.is_active = %(active)s) order by w.id limit %(limit)s",
+        company=company,
+        active=active,
+        after=after,
+        limit=limit,
+    )
+
+
+async def configuration(admin: Admin, webhook_id: int, *, clear: bool, lock: bool = False) -> Row | None:
+    """One webhook as `page` gives it, None if there is none; `lock` keeps others from changing it meanwhile."""
+    return await admin.one(
+        f"{_CLEAR if clear else _MASKED} where w.id = %s{' for update of w' if lock else ''}", webhook_id
+    )
+
+
+async def reveal(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> str | None:
+    """The webhook's secret if there is one and nobody was shown it; from now on somebody was."""
+    found = await admin.value("select pgrelay.reveal_secret(%s)", webhook_id)
+    return None if found is None else _opened(keys, Kept(found, None, None), webhook_id).secret_key
 
 
 def _masked(row: Row) -> Row:
@@ -230,13 +274,13 @@ async def keep(admin: Admin, webhook_id: int, version: int, kept: Kept) -> bool:
 
 async def send_test(admin: Admin, webhook_id: int) -> int:
     """Send a test event; its id."""
-    return int(await admin.value("select pgrelay.test_webhook(%s)", webhook_id))
+    return int(await admin.value(f"select {admin.schema}test_webhook(%s)", webhook_id))
 
 
 async def delivery_of(admin: Admin, event_id: int, webhook_id: int) -> Row | None:
     """The delivery of an event to a webhook, once the daemon has made it."""
     return await admin.one(
-        "select id, status, attempts from pgrelay.deliveries where event_id = %s and webhook_id = %s",
+        f"select id, status, attempts from {admin.schema}deliveries where event_id = %s and webhook_id = %s",
         event_id,
         webhook_id,
     )

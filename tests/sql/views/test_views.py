@@ -213,7 +213,9 @@ def test_no_view_shows_a_secret_or_a_header_value_or_a_token_in_a_url(db: psycop
     db.execute("select pgrelay.rotate_secret(id) from pgrelay.webhook_configurations")
     views = db.execute("select viewname from pg_views where schemaname = 'pgrelay'").fetchall()
     names = {name for (name,) in views}
-    assert names == {"deliveries", "health", "metrics", "webhook_logs", "webhook_stats", "webhooks"}
+    assert {name for name in names if not name.startswith("tenant_")} == {
+        *("deliveries", "health", "metrics", "webhook_logs", "webhook_stats", "webhooks")
+    }
     shown = "".join(
         str(db.execute(f"select v::text from pgrelay.{name} v".encode()).fetchall()) for name in names
     )
