@@ -11,12 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pgrelay
-from pgrelay.addresses import Policy as AddressPolicy
+from pgrelay import policies
 from pgrelay.api.app import api_app, make_app
 from pgrelay.api.server import serving
-from pgrelay.attempt import RetryPolicy
-from pgrelay.circuit import CircuitLimits
-from pgrelay.config.settings import NetworkSettings, Settings, changed_keys, reloaded
+from pgrelay.config.settings import Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
 from pgrelay.db.guard import (
     StandbyRefused,
@@ -31,11 +29,9 @@ from pgrelay.db.store import Store
 from pgrelay.deliverer import Deliverer
 from pgrelay.delivery import Outcome, Verdict
 from pgrelay.errors import ConfigError, DatabaseUnavailable, PgrelayError
-from pgrelay.holdings import Policy
 from pgrelay.logs import configure, log_observation, set_level
 from pgrelay.metrics.counted import Metrics
 from pgrelay.observation import (
-    AttemptFailed,
     ConfigRejected,
     ConfigReloaded,
     DaemonStarted,
@@ -44,8 +40,6 @@ from pgrelay.observation import (
     DatabaseBack,
     DatabaseIsStandby,
     DatabaseLost,
-    Delivered,
-    DeliveryFailed,
     HttpServing,
     NotificationsArriving,
     NotificationsMissing,
@@ -55,7 +49,8 @@ from pgrelay.pacing import Pace
 from pgrelay.recorder import Recorder
 from pgrelay.sealing import Keyring
 from pgrelay.systemd import Notifier
-from pgrelay.transport import Proxy, Tls, Transport, load_tls
+from pgrelay.telling import told
+from pgrelay.transport import Proxy, Transport
 from pgrelay.upkeep import (
     Chore,
     ExpireDeliveries,
@@ -112,7 +107,7 @@ class Daemon:
         self._deliverer: Deliverer | None = None
         self._watchman: Watchman | None = None
         self._transport: Transport | None = None
-        self._tls = _tls(settings.network)
+        self._tls = policies.tls(settings.network)
         self._keys = Keyring(settings.secrets.key)
         self._heartbeat: Heartbeat | None = None
         #: Why nothing can be delivered yet.
@@ -129,7 +124,7 @@ class Daemon:
         self._notifier.reloading()
         try:
             read = self._read_settings()
-            tls = _tls(read.network)
+            tls = policies.tls(read.network)
         except ConfigError as error:
             self._observe(ConfigRejected(str(error)))
         else:
@@ -139,11 +134,11 @@ class Daemon:
             self._tls = self._tls if tls == self._tls else tls
             set_level(self._settings.log.level)
             if self._deliverer is not None and self._transport is not None:
-                self._deliverer.adopt(_policy(self._settings))
+                self._deliverer.adopt(policies.policy(self._settings))
                 if self._watchman is not None:
-                    self._watchman.limits = _circuit(self._settings)
+                    self._watchman.limits = policies.circuit(self._settings)
                 self._transport.adopt(
-                    _addresses(self._settings),
+                    policies.addresses(self._settings),
                     self._settings.delivery.max_response_bytes,
                     tls=self._tls.context,
                     proxy=Proxy.of(self._settings.network.proxy),
@@ -185,7 +180,7 @@ class Daemon:
             for purpose in ("claim", "record", "upkeep", "heartbeat", "metrics")
         ]
         transport = self._transport = Transport(
-            _addresses(settings),
+            policies.addresses(settings),
             settings.delivery.max_response_bytes,
             tls=self._tls.context,
             proxy=Proxy.of(settings.network.proxy),
@@ -232,7 +227,7 @@ class Daemon:
                 poll_interval=settings.daemon.poll_interval,
                 fallback_poll_interval=settings.daemon.fallback_poll_interval,
             ),
-            _policy(settings),
+            policies.policy(settings),
             send=transport.send,
             record=recorder.put,
             identity=lambda: self._daemon_id,
@@ -241,7 +236,7 @@ class Daemon:
         )
         watchman = self._watchman = Watchman(
             chores,
-            _circuit(settings),
+            policies.circuit(settings),
             heed=deliverer.heed,
             name_of=deliverer.name_of,
             observe=self._observe,
@@ -269,7 +264,7 @@ class Daemon:
             ),
             ExpireDeliveries(chores.expire_deliveries, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
-            Retain(chores.rotate, chores.prune, retention=self._retention),
+            Retain(chores.rotate, chores.prune, retention=lambda: policies.retention(self._settings)),
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
         if self._keys:
@@ -439,46 +434,16 @@ class Daemon:
             self._observe(NotificationsMissing(why, self._settings.daemon.fallback_poll_interval))
 
     def _recorded(self, outcome: Outcome, fenced: bool) -> None:
-        claim = outcome.claim
         if self._deliverer is not None:
             self._deliverer.recorded(outcome, fenced=fenced)
         if fenced:
             return  # LeaseLost tells it; what became of the delivery, somebody else knows
         if self._watchman is not None:
             self._watchman.note(outcome)
-        if outcome.verdict is Verdict.SUCCEEDED:
-            self._observe(
-                Delivered(
-                    claim.delivery_id, claim.event_id, claim.webhook_id, claim.event_type, claim.idempotency_key,
-                    claim.attempt, outcome.status_code or 0, outcome.duration, outcome.waited,
-                )
-            )  # fmt: skip
-            return
-        kind, message = str(outcome.error_kind), outcome.error_message or ""
-        if outcome.verdict is Verdict.RETRY:
-            self._observe(
-                AttemptFailed(
-                    claim.delivery_id, claim.event_id, claim.webhook_id, claim.event_type, claim.idempotency_key,
-                    claim.attempt, kind, message, outcome.status_code, outcome.duration, outcome.retry_in or 0.0,
-                    outcome.waited,
-                )
-            )  # fmt: skip
-        else:
-            name = self._deliverer.name_of(claim.webhook_id) if self._deliverer is not None else ""
-            self._observe(
-                DeliveryFailed(
-                    claim.delivery_id, claim.event_id, claim.webhook_id, name, claim.event_type, claim.idempotency_key,
-                    claim.attempt, kind, message, outcome.status_code, outcome.duration, outcome.waited,
-                )
-            )  # fmt: skip
-
-    def _retention(self) -> dict[str, float]:
-        retention = self._settings.retention
-        return {
-            "outbox": retention.events,
-            "delivery_history": retention.deliveries,
-            "delivery_attempts": retention.attempts,
-        }
+        name = ""
+        if outcome.verdict is Verdict.FAILED and self._deliverer is not None:
+            name = self._deliverer.name_of(outcome.claim.webhook_id)
+        self._observe(told(outcome, name))
 
     def _status_line(self) -> str:
         if self._deliverer is None:
@@ -514,37 +479,3 @@ def _both(
         other(observation)
 
     return observe
-
-
-def _addresses(settings: Settings) -> AddressPolicy:
-    return AddressPolicy.of(settings.network.allowed_networks, allow_http=settings.network.allow_http)
-
-
-def _circuit(settings: Settings) -> CircuitLimits:
-    circuit = settings.circuit
-    return CircuitLimits(
-        circuit.open_after,
-        circuit.first_wait,
-        circuit.longest_wait,
-        circuit.disable_after,
-        circuit.disable_deliveries,
-    )
-
-
-def _tls(network: NetworkSettings) -> Tls:
-    return load_tls(network.ca_file, network.client_certificate, network.client_key)
-
-
-def _policy(settings: Settings) -> Policy:
-    return Policy(
-        max_in_flight=settings.daemon.max_in_flight,
-        max_concurrency=settings.delivery.max_concurrency,
-        batch_size=settings.daemon.batch_size,
-        user_agent=settings.delivery.user_agent,
-        retry=RetryPolicy(
-            schedule=settings.delivery.retry_schedule,
-            jitter=settings.delivery.retry_jitter,
-            max_wait=settings.delivery.max_retry_wait,
-        ),
-        circuit=_circuit(settings),
-    )

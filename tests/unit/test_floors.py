@@ -18,11 +18,11 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"daemon"},
-    {"deliverer", "recorder", "upkeep", "watchman", "api", "demo"},
+    {"deliverer", "policies", "recorder", "upkeep", "watchman", "api", "demo"},
     {"holdings"},  # what is leased: attempts, in slots, of lanes
     {"db", "transport", "receiver", "logs", "metrics", "systemd"},
     {"config"},
-    {"attempt", "slots"},
+    {"attempt", "slots", "telling"},
     {"lanes"},  # holds what is claimed, and how to build its requests
     {"request", "sealing"},  # sign, and make secrets
     {"circuit", "ratelimit", "signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
