@@ -33,11 +33,14 @@
 \ir delivery/cancel_delivery.sql
 \ir delivery/retry_delivery.sql
 \ir delivery/replay.sql
+\ir delivery/why_waiting.sql
 \ir webhook/mask_url.sql
 \ir webhook/check_webhook.sql
 \ir webhook/subscribe_webhook.sql
 \ir webhook/set_active.sql
+\ir webhook/close_circuit.sql
 \ir webhook/rotate_secret.sql
+\ir webhook/reveal_secret.sql
 \ir webhook/seal_webhook.sql
 \ir webhook/test_webhook.sql
 \ir webhook/exponential.sql
@@ -59,5 +62,15 @@
 \ir views/webhook_stats.sql
 \ir views/webhook_logs.sql
 \ir views/health.sql
+
+-- What the API asks for: who calls, whether it was asked before, and a tenant's own part of everything
+\ir access/event_types.sql
+\ir access/use_token.sql
+\ir access/revoke_token.sql
+\ir access/recall.sql
+\ir tenant/tenant.sql
+\ir tenant/views.sql
+\ir tenant/verbs.sql
+\ir tenant/policies.sql
 
 \ir grants.sql

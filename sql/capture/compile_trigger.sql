@@ -140,8 +140,8 @@ as $$
 -- capture_<name>: the trigger function. First all conditions, in one block; then, for the rules that fire, gate and
 -- rendering, each in a block of its own; writes outside of any block.
 --
--- Most updates fire nothing, so they are asked all conditions in one expression (0.5 us less of 5 with eight rules).
--- row_security costs as much, so it is set only where a condition or the tenant may read a table.
+-- Most updates fire nothing, so they come first, are asked all conditions in one expression (0.5 us less of 5 with eight
+-- rules), and nothing is set up or looked at before that. row_security costs as much, so it is set only where a condition or the tenant may read a table.
 declare
     v_name text := p_definition ->> 'name';
     v_declare text := '';
@@ -156,8 +156,8 @@ declare
     v_rule jsonb;
     v_number bigint;
 begin
-    foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE'] loop
-        v_branch := format(E'\n        %s pgrelay_op = %L then', case v_operation when 'INSERT' then 'if' else 'elsif' end, v_operation);
+    foreach v_operation in array array['UPDATE', 'INSERT', 'DELETE'] loop
+        v_branch := format(E'\n        %s pgrelay_op = %L then', case v_operation when 'UPDATE' then 'if' else 'elsif' end, v_operation);
         v_fast := v_fast || v_branch;
         v_slow := v_slow || v_branch;
         v_branch := '';
@@ -183,7 +183,7 @@ begin
         v_fast := v_fast || v_branch;
     end loop;
     for v_rule, v_number in select * from jsonb_array_elements(p_definition -> 'events') with ordinality loop
-        v_declare := v_declare || format(E'\n    pgrelay_fires_%s boolean := false;', v_number);
+        v_declare := v_declare || format(E'\n    pgrelay_fires_%s boolean;', v_number);
         v_act := v_act || format($text$
     if pgrelay_fires_%s then
         pgrelay_resource := null;%s
@@ -214,9 +214,9 @@ declare
     pgrelay_moment timestamptz;
     pgrelay_moved json;
     pgrelay_context text;
-    pgrelay_wrote boolean := false;%2$s
+    pgrelay_wrote boolean;%2$s
 begin
-    if pg_catalog.current_setting('pgrelay.capture', true) = 'off' then return null; end if;%3$s
+%3$s
     begin%4$s
         end if;
     exception when others then
@@ -225,7 +225,7 @@ begin
         perform pgrelay.forget_plans(sqlstate);%5$s
         end if;
     end;
-    if not (%6$s) then return null; end if;
+    if not coalesce(%6$s, false) or pg_catalog.current_setting('pgrelay.capture', true) = 'off' then return null; end if;
     pgrelay_at := pg_catalog.clock_timestamp();%7$s
     -- read after the insert: a daemon that goes to sleep meanwhile waits for this transaction (see docs/architecture.md)
     if pgrelay_wrote and pg_catalog.pg_sequence_last_value('pgrelay.wake') = 2

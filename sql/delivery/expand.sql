@@ -37,7 +37,10 @@ declare
     v_until bigint;
     v_dense bigint;
     v_found bigint;
+    -- whether anybody has such a thing at all: what nobody has costs nothing
     v_ordered boolean;
+    v_held boolean := exists (select from pgrelay.webhook_health);
+    v_owned boolean := exists (select from pgrelay.webhook_owners);
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         -- the position would be read as of before the lock was had, and a window taken twice
@@ -110,7 +113,7 @@ begin
                 and pg_visible_in_snapshot(o.xid, v_to) and not pg_visible_in_snapshot(o.xid, v_from)
              order by o.id limit p_limit)) as page
          order by page.id limit p_limit)
-    ), owed as (
+    ), owed as not materialized (
         select ev.*, w.id as webhook, w.version, w.paused,
                case when v_ordered and w.ordering = 'resource' then pgrelay.order_key(ev.source, ev.resource_id) end as order_key,
                not w.paused and ev.valid_until is null and h.webhook_id is null
@@ -124,13 +127,16 @@ begin
             union all
             select ev.only_webhook where ev.only_webhook is not null) as s
         join pgrelay.webhook_configurations w on w.id = s.id and w.is_active
-        left join pgrelay.webhook_health h on h.webhook_id = w.id and (h.held_until is not null or h.probe_wait is not null)
-        left join pgrelay.webhook_owners o on o.webhook_id = w.id
+        left join lateral (select h.webhook_id from pgrelay.webhook_health h
+                           where v_held and h.webhook_id = w.id and (h.held_until is not null or h.probe_wait is not null)) as h on true
+        left join lateral (select o.daemon_id from pgrelay.webhook_owners o where v_owned and o.webhook_id = w.id) as o on true
     ), lined_up as (
+        select owed.*, false as waits from owed where not v_ordered
+        union all
         select owed.*, order_key is not null and (
             lag(owed.id) over (partition by webhook, order_key order by owed.id) is not null
             or exists (select from pgrelay.delivery_queue q where q.webhook_id = owed.webhook and q.order_key = owed.order_key)) as waits
-        from owed
+        from owed where v_ordered
     ), fits as (
         select l.*, simple and not waits
                and place <= coalesce(p_free[array_position(p_webhook_ids, webhook)], p_default_free) as may

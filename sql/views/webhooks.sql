@@ -1,6 +1,6 @@
 create or replace view pgrelay.webhooks as
 select w.id, w.company_id, w.name, pgrelay.mask_url(w.url) as url, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,
-       w.max_retry_attempts, w.retry_schedule, array(select jsonb_object_keys(w.headers)) as header_names,
+       w.max_retry_attempts, w.retry_schedule, w.max_concurrency, w.rate_limit_per_second, w.ordering, w.disabled_at, w.disabled_reason, array(select jsonb_object_keys(w.headers)) as header_names,
        case when w.secret_key is null then 'awaited' when kept.plain then 'plain' else 'sealed' end as secrets, kept.key_ids as sealed_with,
        w.previous_secret_expires_at, w.description, w.created_by, w.version, w.created_at, w.updated_at
 from pgrelay.webhook_configurations w

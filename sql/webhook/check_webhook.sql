@@ -137,7 +137,13 @@ begin
             perform pgrelay.refuse_webhook('id_is_fixed', 'the id of a webhook cannot be changed', 'Its deliveries refer to it. Insert another webhook.');
         end if;
         new.version := old.version + 1;
+        -- a secret in the clear that somebody wrote; one that is sealed may be the same as before, in another form
+        if new.secret_key <> old.secret_key and not starts_with(new.secret_key, 'sealed:')
+            and new.secret_revealed_at is not distinct from old.secret_revealed_at then
+            new.secret_revealed_at := null;
+        end if;
     end if;
+    if new.secret_key is null then new.secret_revealed_at := null; end if;
     return new;
 end
 $$;

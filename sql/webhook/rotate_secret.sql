@@ -15,7 +15,7 @@ begin
     set previous_secret_key = case when p_overlap > interval '0' then coalesce(secret_key, previous_secret_key) end,
         previous_secret_expires_at = case when p_overlap > interval '0' and coalesce(secret_key, previous_secret_key) is not null
             then clock_timestamp() + p_overlap end,
-        secret_key = p_secret
+        secret_key = p_secret, secret_revealed_at = clock_timestamp()
     where id = p_webhook_id
     returning secret_key into v_secret;
     if not found then

@@ -12,7 +12,7 @@ from typing import Any
 
 import pgrelay
 from pgrelay.addresses import Policy as AddressPolicy
-from pgrelay.api.app import make_app
+from pgrelay.api.app import api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.attempt import RetryPolicy
 from pgrelay.circuit import CircuitLimits
@@ -33,6 +33,7 @@ from pgrelay.delivery import Outcome, Verdict
 from pgrelay.errors import ConfigError, DatabaseUnavailable, PgrelayError
 from pgrelay.holdings import Policy
 from pgrelay.logs import configure, log_observation, set_level
+from pgrelay.metrics.counted import Metrics
 from pgrelay.observation import (
     AttemptFailed,
     ConfigRejected,
@@ -61,6 +62,7 @@ from pgrelay.upkeep import (
     FireDeadlines,
     FoldMetrics,
     Heartbeat,
+    ReadFigures,
     ReleaseLapsed,
     Retain,
     SealSecrets,
@@ -98,7 +100,8 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._read_settings = reload
-        self._observe = observe
+        self._metrics = _metrics(settings)
+        self._observe = observe if self._metrics is None else _both(observe, self._metrics.observe)
         self._notifier = Notifier()
         self._stop_reason: str | None = None
         self._stopping = asyncio.Event()
@@ -111,6 +114,9 @@ class Daemon:
         self._transport: Transport | None = None
         self._tls = _tls(settings.network)
         self._keys = Keyring(settings.secrets.key)
+        self._heartbeat: Heartbeat | None = None
+        #: Why nothing can be delivered yet.
+        self._waiting_for = "starting"
         self._fatal: PgrelayError | None = None
 
     def stop(self, reason: str = "asked to") -> None:
@@ -154,12 +160,13 @@ class Daemon:
 
     async def run(self) -> None:
         """Wait for the database, deliver until stopped, stop in order."""
-        if not await self._first_contact():
-            return
-        # objects of start-up live as long as the process: do not look at them again in every collection
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
         async with contextlib.AsyncExitStack() as stack:
+            await self._serve_http(stack)
+            if not await self._first_contact():
+                return
+            # objects of start-up live as long as the process: do not look at them again in every collection
+            gc.freeze()
+            gc.set_threshold(20_000, 20, 20)
             await self._run(stack)
         if self._fatal is not None:
             raise self._fatal
@@ -167,9 +174,15 @@ class Daemon:
     async def _run(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
         loop = asyncio.get_running_loop()
-        claims, records, chores, beats = [
-            Store(await stack.enter_async_context(self._link(purpose)), self._encoding, self._keys)
-            for purpose in ("claim", "record", "upkeep", "heartbeat")
+        metrics = self._metrics
+        claims, records, chores, beats, figures = [
+            Store(
+                await stack.enter_async_context(self._link(purpose)),
+                self._encoding,
+                self._keys,
+                on_round_trip=None if metrics is None else metrics.round_trip,
+            )
+            for purpose in ("claim", "record", "upkeep", "heartbeat", "metrics")
         ]
         transport = self._transport = Transport(
             _addresses(settings),
@@ -198,7 +211,7 @@ class Daemon:
                 self._daemon_id, lease=settings.daemon.lease, listening=self._hears, note=self._status_line()
             )
 
-        heartbeat = Heartbeat(
+        heartbeat = self._heartbeat = Heartbeat(
             beat,
             sign_on,
             lease=settings.daemon.lease,
@@ -243,10 +256,6 @@ class Daemon:
         await self._until_possible(sign_on)
         if self._stopping.is_set():
             return
-        if settings.http.listen is not None:
-            self._observe(
-                HttpServing(await stack.enter_async_context(serving(make_app(), settings.http.listen)))
-            )
         self._observe(DaemonStarted(self._daemon_id, settings.daemon.name, pgrelay.__version__))
 
         background: list[Chore] = [
@@ -267,11 +276,26 @@ class Daemon:
         if self._keys:
             verbs = chores.seal_with, chores.webhooks_to_seal, chores.seal_webhook
             background.append(SealSecrets(*verbs, keys=self._keys, observe=self._observe))
+        if metrics is not None:
+            limit = settings.http.metrics_webhooks
+            background.append(
+                ReadFigures(figures.health, lambda: figures.overdue_webhooks(limit), metrics.figures.publish)
+            )
+            metrics.expect_chores(chore.name for chore in (heartbeat, *background))
+            metrics.declared.ask(
+                in_flight=lambda: deliverer.in_flight,
+                in_flight_limit=lambda: settings.daemon.max_in_flight,
+                held=lambda: deliverer.held,
+                outcomes_waiting=lambda: recorder.waiting,
+                lease_held=lambda: heartbeat.holds(loop.time()),
+            )
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background
             ]
             tasks += [group.create_task(self._guarded(part.run())) for part in (listener, watchman)]
+            if metrics is not None:
+                tasks.append(group.create_task(metrics.watch_loop()))
             kept = [
                 group.create_task(self._guarded(run_forever(heartbeat, self._observe))),
                 group.create_task(self._guarded(recorder.run())),
@@ -296,6 +320,24 @@ class Daemon:
         with contextlib.suppress(PgrelayError):
             await beats.sign_off(self._daemon_id)
         self._observe(DaemonStopped(given_back))
+
+    async def _serve_http(self, stack: contextlib.AsyncExitStack) -> None:
+        """Answer from now on, where http.listen says so: also that the database is still waited for."""
+        listen = self._settings.http.listen
+        if listen is not None and self._metrics is not None:
+            api = api_app(self._open_for_api, self._observe, self._keys)
+            app = make_app(unready=self._unready, render_metrics=self._metrics.render, api=api)
+            self._observe(HttpServing(await stack.enter_async_context(serving(app, listen))))
+
+    def _unready(self) -> str | None:
+        """Why nothing is delivered now, None if nothing stands in the way."""
+        if self._stopping.is_set():
+            return f"stopping: {self._stop_reason}"
+        if self._heartbeat is None or self._waiting_for:
+            return self._waiting_for or "starting"
+        if not self._heartbeat.holds(asyncio.get_running_loop().time()):
+            return "the lease is not held: no heartbeat has reached the database for most of daemon.lease"
+        return None
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """A part that meets what only a person can mend stops the daemon in good order; it is raised at the end."""
@@ -329,15 +371,17 @@ class Daemon:
         while not self._stopping.is_set():
             try:
                 await attempt()
+                self._waiting_for = ""
                 if lost_at:
                     self._observe(DatabaseBack("start", loop.time() - lost_at))
                 return
             except StandbyRefused:
                 self._observe(DatabaseIsStandby(backoff))
-                self._notifier.status("waiting: the server is a standby")
+                self._waiting_for = "waiting: the server is a standby"
             except DatabaseUnavailable as error:
                 self._observe(DatabaseLost("start", error.message, backoff))
-                self._notifier.status(f"waiting for the database: {error.message}")
+                self._waiting_for = f"waiting for the database: {error.message}"
+            self._notifier.status(self._waiting_for)
             lost_at = lost_at or loop.time()
             self._notifier.extend_timeout(30.0)
             with contextlib.suppress(TimeoutError):
@@ -363,6 +407,15 @@ class Daemon:
         await refuse_unknown_schema(connection)
         await refuse_copy(connection, self._settings.environment)
         await refuse_sealed(connection, self._keys.ids)
+
+    async def _open_for_api(self) -> Connection:
+        connection = await self._open("api")
+        try:
+            await self._admit(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     @contextlib.asynccontextmanager
     async def _link(self, purpose: str) -> AsyncIterator[Link]:
@@ -398,7 +451,7 @@ class Daemon:
             self._observe(
                 Delivered(
                     claim.delivery_id, claim.event_id, claim.webhook_id, claim.event_type, claim.idempotency_key,
-                    claim.attempt, outcome.status_code or 0, outcome.duration, claim.age_seconds,
+                    claim.attempt, outcome.status_code or 0, outcome.duration, outcome.waited,
                 )
             )  # fmt: skip
             return
@@ -408,6 +461,7 @@ class Daemon:
                 AttemptFailed(
                     claim.delivery_id, claim.event_id, claim.webhook_id, claim.event_type, claim.idempotency_key,
                     claim.attempt, kind, message, outcome.status_code, outcome.duration, outcome.retry_in or 0.0,
+                    outcome.waited,
                 )
             )  # fmt: skip
         else:
@@ -415,7 +469,7 @@ class Daemon:
             self._observe(
                 DeliveryFailed(
                     claim.delivery_id, claim.event_id, claim.webhook_id, name, claim.event_type, claim.idempotency_key,
-                    claim.attempt, kind, message, outcome.status_code,
+                    claim.attempt, kind, message, outcome.status_code, outcome.duration, outcome.waited,
                 )
             )  # fmt: skip
 
@@ -442,6 +496,25 @@ class Daemon:
             self._notifier.watchdog()
             self._notifier.status(self._status_line())
             await asyncio.sleep(min(interval, 10.0))
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    """None where nobody can ask: then nothing is counted."""
+    if settings.http.listen is None:
+        return None
+    return Metrics(
+        name=settings.daemon.name, version=pgrelay.__version__, webhooks=settings.http.metrics_webhooks
+    )
+
+
+def _both(
+    one: Callable[[Observation], None], other: Callable[[Observation], None]
+) -> Callable[[Observation], None]:
+    def observe(observation: Observation) -> None:
+        one(observation)
+        other(observation)
+
+    return observe
 
 
 def _addresses(settings: Settings) -> AddressPolicy:

@@ -15,14 +15,16 @@ from pgrelay.delivery import Claim, Outcome
 from pgrelay.errors import DatabaseUnavailable
 from pgrelay.holdings import Holdings, LeaseVerbs, Policy
 from pgrelay.lanes import Lanes
-from pgrelay.observation import DatabaseBack, DatabaseLost, Observation
-from pgrelay.pacing import Action, Pace
+from pgrelay.observation import Claimed, DatabaseBack, DatabaseLost, Expanded, Observation
+from pgrelay.pacing import Action, Mode, Pace
 
 _MAX_BACKOFF = 5.0
 _FORGET_EVERY = 60.0
 #: A scan for work that others left may take this part of the time at most.
 _SCAN_SHARE = 0.02
 _SCANNED = 500
+#: Looks for new events to one such scan, while notifications arrive and nothing happens.
+_QUIET_SCAN = 5
 #: How soon to look again when nothing may start, or there is no room for what waits.
 _NO_ROOM_POLL = 0.05
 #: A retry is looked for this much after it falls due: the daemon's clock and the database's tick differently.
@@ -247,6 +249,8 @@ class Deliverer:
             self._pace.refused(announced)
         else:
             self._pace.looked(now, step.deliveries, announced)
+            if step.deliveries:
+                self._observe(Expanded(len(step.claims), step.deliveries - len(step.claims)))
             for webhook_id in step.backlog:
                 lanes.has_backlog(webhook_id)
             if step.claims:
@@ -263,6 +267,7 @@ class Deliverer:
             claims = await self._verbs.claim(identity, wanted)
             lanes.claimed(wanted, claims)
             if claims:
+                self._observe(Claimed(len(claims)))
                 await holdings.take(identity, claims)
         if now >= self._next_forget:
             lanes.forget_idle()
@@ -289,16 +294,18 @@ class Deliverer:
         began = loop.time()
         found = await self._verbs.pending_webhooks(self._identity(), self._scan_after, _SCANNED)
         after = loop.time()
+        # while all is quiet what falls due is known here, and whoever changes anything rings the bell
+        interval = self._pace.poll_interval * (_QUIET_SCAN if self._pace.mode is Mode.QUIET else 1)
         for pending in found:
             if pending.due_in <= 0.0:
                 self._lanes.has_backlog(pending.webhook_id, pending.due)
-            elif pending.due_in < 2 * self._pace.poll_interval:
+            elif pending.due_in < 2 * interval:
                 self._lanes.due_at(pending.webhook_id, after + pending.due_in)
         self._scan_after = found[-1].webhook_id if len(found) == _SCANNED else 0
         await self._holdings.recheck_webhooks()
         after = loop.time()
         self._no_scan_before = after + (after - began) / _SCAN_SHARE
-        self._next_scan = max(after + self._pace.poll_interval, self._no_scan_before)
+        self._next_scan = max(after + interval, self._no_scan_before)
 
     async def _sleep(self) -> None:
         """Until woken, or the next poll, scan or due delivery."""

@@ -108,6 +108,8 @@ class Claim(NamedTuple):
     due: float | None = None
     #: Seconds from the claim until its event is too old to be sent; None: never.
     expires_in: float | None = None
+    #: Monotonic seconds (loop.time()) when the answer to the claim arrived; not a column.
+    claimed_at: float | None = None
 
 
 class Request(NamedTuple):
@@ -170,3 +172,10 @@ class Outcome(NamedTuple):
     request_headers: str = "{}"
     response_headers: str | None = None
     response_body: bytes | None = None
+
+    @property
+    def waited(self) -> float:
+        """Seconds from the capture of the event to the start of this request."""
+        claim = self.claim
+        since_claim = 0.0 if claim.claimed_at is None else max(0.0, self.started - claim.claimed_at)
+        return (claim.age_seconds or 0.0) + since_claim  # no age: the event is not kept any more

@@ -44,9 +44,16 @@ class NotPermitted(PgrelayError):
 
 
 class Refused(PgrelayError):
-    """An operator's request that cannot be done, or not now."""
+    """An operator's request that cannot be done, or not now.
+
+    `constraint` names the rule of the schema that it breaks, if it is one.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "", *, constraint: str | None = None) -> None:
+        super().__init__(message, remedy)
+        self.constraint = constraint
 
 
 class NotTheOriginal(PgrelayError):

@@ -25,9 +25,11 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.processors import TimeStamper, add_log_level, format_exc_info
 
 from pgrelay.observation import (
+    ApiFailed,
     AttemptFailed,
     CaptureErrorsSeen,
     CircuitOpened,
+    Claimed,
     ConfigRejected,
     DaemonDeclaredDead,
     DatabaseIsStandby,
@@ -36,8 +38,10 @@ from pgrelay.observation import (
     Delivered,
     DeliveriesExpired,
     DeliveryFailed,
+    Expanded,
     LeaseLost,
     LeasesLapsed,
+    LoginRefused,
     NotificationsMissing,
     Observation,
     RecordingDelayed,
@@ -51,17 +55,21 @@ ERROR, CRITICAL = logging.ERROR, logging.CRITICAL
 
 #: All others are INFO.
 LEVELS: Mapping[type[Observation], int] = {
+    Claimed: DEBUG,
     Delivered: DEBUG,
     DeadlinesFired: DEBUG,
+    Expanded: DEBUG,
     AttemptFailed: WARNING,
     DatabaseIsStandby: WARNING,
     LeaseLost: WARNING,
     LeasesLapsed: WARNING,
+    LoginRefused: WARNING,
     NotificationsMissing: WARNING,
     CircuitOpened: WARNING,
     DeliveriesExpired: WARNING,
     WebhookDisabled: ERROR,
     RecordingDelayed: WARNING,
+    ApiFailed: ERROR,
     CaptureErrorsSeen: ERROR,
     ConfigRejected: ERROR,
     DaemonDeclaredDead: ERROR,
@@ -82,6 +90,7 @@ _SECRET_NAME = re.compile(
 # What a text must hold, in lower case, for the pattern to be worth trying; the pattern; what replaces it.
 _SECRETS = (
     ("whsec_", re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), f"whsec_{MASK}"),
+    ("pgrelay_", re.compile(r"pgrelay_[A-Za-z0-9_-]{43}"), f"pgrelay_{MASK}"),
     ("sha256=", re.compile(r"sha256=[0-9A-Fa-f]{16,}"), f"sha256={MASK}"),
     ("v1,", re.compile(r"\bv1,[A-Za-z0-9+/=]{16,}"), f"v1,{MASK}"),
     ("bearer ", re.compile(r"\b(bearer) [^\s\"',;]{8,}", re.I), rf"\1 {MASK}"),

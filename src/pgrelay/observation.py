@@ -91,6 +91,21 @@ class NotificationsArriving(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class Expanded(Observation):
+    """New events became deliveries: so many were leased at once, the others are pending."""
+
+    leased: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed(Observation):
+    """Pending deliveries that were due were leased."""
+
+    leased: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered(Observation):
     """The receiver answered 2xx."""
 
@@ -121,6 +136,8 @@ class AttemptFailed(Observation):
     status_code: int | None
     duration: float
     retry_in: float
+    #: Seconds from the capture of the event to the start of this request.
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +154,9 @@ class DeliveryFailed(Observation):
     error_kind: str
     error_message: str
     status_code: int | None
+    duration: float = 0.0
+    #: Seconds from the capture of the event to the start of the last request.
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +269,32 @@ class HttpServing(Observation):
     """HTTP requests are answered."""
 
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiChanged(Observation):
+    """Something was changed through the API; the caller is the token, by its id and name."""
+
+    operation: str
+    caller_id: int
+    caller: str
+    id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefused(Observation):
+    """Somebody asked with a token that is unknown, revoked or expired."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiFailed(Observation):
+    """A request could not be answered, by a fault that is not the caller's."""
+
+    method: str
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,9 @@ class Watchman:
         next_look = 0.0
         while True:
             try:
-                if self._active and loop.time() >= next_look:
+                if (self._active or self._reports.failing) and loop.time() >= next_look:
                     self._active = False
-                    self._reports.failing = await self._verbs.failing_webhooks()
+                    await self._look()
                     next_look = loop.time() + _LOOK_EVERY
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_EVERY):
@@ -70,6 +70,12 @@ class Watchman:
                     await self._report()
             except DatabaseUnavailable:
                 await asyncio.sleep(_AFTER_FAILURE)
+
+    async def _look(self) -> None:
+        """Learn who is failing. Who is not any more (it succeeded elsewhere, or a person said so) is let go."""
+        before, self._reports.failing = self._reports.failing, await self._verbs.failing_webhooks()
+        for webhook_id in before - self._reports.failing:
+            await self._heed(WebhookState(webhook_id, "closed", None))
 
     async def _report(self) -> None:
         for state in await self._verbs.note_results(self._reports.take(), self.limits):

@@ -14,23 +14,26 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
+import yaml
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs.blocks import DOCUMENTS
+from docs.blocks import DOCUMENTS, ROOT
 from docs.receivers import LANGUAGES as RECEIVERS
 from docs.receivers import verification
 from pgrelay import errors, logs, observation
+from pgrelay.api.table import ROUTES
 from pgrelay.cli import main as command_line
 from pgrelay.cli.arguments import build_parser
 from pgrelay.config.example import reference_table, sources_reference_table
 from pgrelay.delivery import TRANSITIONS, Status
+from pgrelay.metrics.counted import Metrics
 from unit.test_floors import FLOORS, SRC
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(\n?<!-- end of (?P=name) -->)", re.S)
 
-ROLES = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader")
+ROLES = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader", "pgrelay_tenant")
 #: Functions for people that are granted to nobody: only the owner of the schema may change what is watched.
 OWNERS = {"watch", "unwatch", "watch_sql", "unwatch_sql"}
 #: Granted to the daemon, and for people as well.
@@ -115,6 +118,42 @@ def log_events() -> str:
     return table(("Event", "Level", "Keys", "Meaning"), rows)
 
 
+def metrics() -> str:
+    """Every metric that a daemon serves, as its registry knows it."""
+    made = Metrics(name="", version="", webhooks=0)
+    labels = {
+        name: getattr(collector, "_labelnames", ())
+        for collector, names in made.registry._collector_to_names.items()
+        for name in names
+    }
+    rows = [
+        (
+            code(family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")),
+            family.type,
+            ", ".join(map(code, labels.get(family.name) or getattr(family, "_labelnames", ()))),
+            f"{family.documentation}.",
+        )
+        for family in made.registry.collect()
+        if family.name.startswith("pgrelay_")
+    ]
+    return table(("Metric", "Type", "Labels", "Meaning"), rows)
+
+
+def alerts() -> str:
+    """Every alert of contrib/prometheus: when it fires, and what to do."""
+    (group,) = yaml.safe_load((ROOT / "contrib/prometheus/pgrelay.rules.yaml").read_text("utf-8"))["groups"]
+    rows = [
+        (
+            code(rule["alert"]),
+            rule["labels"]["severity"],
+            f"{code(' '.join(rule['expr'].split()))}" + (f", for {rule['for']}" if "for" in rule else ""),
+            rule["annotations"]["action"],
+        )
+        for rule in group["rules"]
+    ]
+    return table(("Alert", "Severity", "Fires when", "What to do"), rows)
+
+
 def exit_codes() -> str:
     """Exit codes: those of the errors, and those that only the command line has."""
     kinds = [
@@ -156,6 +195,14 @@ def commands() -> str:
     )
 
 
+def routes() -> str:
+    """The REST API's routes, as their table has them."""
+    return table(
+        ("Route", "Name", "What it does"),
+        [(code(f"{route.method} {route.path}"), code(route.name), f"{route.summary}.") for route in ROUTES],
+    )
+
+
 # From the database -----------------------------------------------------------------------------------------------
 
 _RELATIONS = """
@@ -186,7 +233,7 @@ def verbs(db: psycopg.Connection, *, people: bool) -> str:
     rows = db.execute(_FUNCTIONS, [list(ROLES)]).fetchall()
     shown = []
     for name, call, result, comment, roles in rows:
-        if people and ("pgrelay_admin" in roles or name in OWNERS | SHARED):
+        if people and ({"pgrelay_admin", "pgrelay_tenant"} & set(roles) or name in OWNERS | SHARED):
             who = ", ".join(map(code, roles)) or "the owner of the schema"
             shown.append((code(call), code(result), who, comment or ""))
         elif not people and roles == ["pgrelay_daemon"] and name not in SHARED:
@@ -214,7 +261,10 @@ PROGRAM: Mapping[str, Callable[[], str]] = {
     "floors": floors,
     "log events": log_events,
     "exit codes": exit_codes,
+    "metrics": metrics,
+    "alerts": alerts,
     "commands": commands,
+    "routes": routes,
     **{f"verification in {name}": partial(verification, name) for name in RECEIVERS},
 }
 DATABASE: Mapping[str, Callable[[psycopg.Connection], str]] = {

@@ -1,6 +1,7 @@
-"""The installation that the examples speak of: two tenants, four webhooks, and a delivery in every state.
+"""The installation that the examples speak of: three tenants, five webhooks, and a delivery in every state.
 
-Webhooks: 1 CRM (callback.*), 2 Billing (callback.completed) and 3 Partner (*) of company 1; 4 Harbour desk of company 2.
+Webhooks: 1 CRM (callback.*), 2 Billing (callback.completed) and 3 Partner (*) of company 1; 4 Harbour desk of company 2; 5 Old shop of
+company 3, whose receiver is gone. Partner's circuit is open, and relay-1 serves it, for it has a limit.
 Deliveries: 1, 3 and 4 succeeded; 2, to Partner, failed; 5, to Partner, waits for its second attempt; 6 is cancelled;
 7 is in flight; 8 was never tried; the daemon that sent 9 died meanwhile. One change could not be captured, and one deadline
 is armed.
@@ -20,7 +21,8 @@ insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_ev
     ('1', 'CRM', 'https://crm.example.com/hooks', '{callback.*}'),
     ('1', 'Billing', 'https://billing.example.com/hooks', '{callback.completed}'),
     ('1', 'Partner', 'https://partner.example.com/hooks', '{*}'),
-    ('2', 'Harbour desk', 'https://desk.example.com/hooks', '{callback.*}')
+    ('2', 'Harbour desk', 'https://desk.example.com/hooks', '{callback.*}'),
+    ('3', 'Old shop', 'https://shop.example.com/hooks', '{callback.*}')
 """
 _ROW = """
 insert into callback_requests (company_id, branch_id, service_id, customer_name, customer_phone, expires_at)
@@ -68,3 +70,6 @@ def furnish(db: psycopg.Connection) -> None:
     db.execute("alter table branches rename column name to title")
     db.execute(_ROW, ["1", None])
     db.execute("alter table branches rename column title to name")
+    db.execute("select pgrelay.disable_webhook(5, 'the receiver answered 410 Gone')")
+    db.execute("select pgrelay.note_results('{3}', '{f}', '{12}', '{1}', '{null}', '{f}', 10, 10, 300, 0, 0)")
+    db.execute("select pgrelay.owned_elsewhere(%s, '{3}')", [daemon])

@@ -152,7 +152,7 @@ def test_the_body_is_printed_as_it_is_sent(pgrelay, webhook, owed, execute):
     (body,) = execute("select body from pgrelay.outbox").fetchone()
     assert pgrelay("deliveries", "show", delivery, "--body").out == body
     shown = pgrelay("deliveries", "show", delivery)
-    assert "Not tried yet, due now. No daemon is running: pgrelay run" in shown.out
+    assert "Not tried yet. Now no daemon is running. Start a daemon: pgrelay run" in shown.out
     assert "callback.created of 1" in shown.out
 
 

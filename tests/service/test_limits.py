@@ -143,6 +143,19 @@ async def test_a_webhook_that_only_fails_is_probed_and_the_first_success_opens_i
     assert len(one.of(CircuitOpened)) == 1
 
 
+async def test_a_circuit_that_a_person_closes_is_tried_again_at_once(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    webhook = add_webhook(db, url=receiver.url("/hook"), max_retry_attempts=50)
+    receiver.on("/hook", in_turn(*[status(500)] * 3, ok()))
+    keys = {"circuit.open_after": 3, "circuit.first_wait": 3_600.0, "delivery.retry_schedule": (0.01,)}
+    async with daemon(database.dsn, keys) as one:
+        emit(db)
+        await one.seen(CircuitOpened)
+        assert value(db, "select pgrelay.close_circuit(%s)", webhook) is True
+        await one.seen(Delivered)
+
+
 async def test_while_one_is_probed_another_is_served_as_ever(
     database: Database, db: psycopg.Connection, receiver: Receiver
 ):

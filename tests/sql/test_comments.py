@@ -3,7 +3,7 @@
 import psycopg
 
 #: Functions small and qualified enough to go without: the planner could not inline them otherwise.
-INLINED = {"event_patterns"}
+INLINED = {"event_patterns", "tenant"}
 
 
 def names(db: psycopg.Connection, query: str) -> set[str]:

@@ -25,14 +25,23 @@ from support.queue import (
 
 MakeRole = Callable[..., Role]
 
-GROUPS = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader")
+GROUPS = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader", "pgrelay_tenant")
 
 #: What looks and changes nothing.
-FOR_READERS = {"event_patterns", "unexpanded_events", "identity", "copy_problem", "mask_url"}
+FOR_ALL = {"event_patterns", "event_types", "use_token", "tenant"}
+FOR_READERS = FOR_ALL | {
+    *("unexpanded_events", "identity", "copy_problem", "mask_url", "why_waiting", "blocking_delivery"),
+}
+
+#: Those that see to it themselves whose a thing is, and those that only touch webhooks, which policies see to.
+FOR_TENANTS = FOR_ALL | {
+    "tenant_retry_delivery", "tenant_cancel_delivery", "tenant_test_webhook", "tenant_replay", "tenant_replay_events",
+    "rotate_secret", "reveal_secret", "generate_secret", "set_active", "recall", "remember",
+}  # fmt: skip
 
 FOR_ADMINS = FOR_READERS | {
     "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "generate_secret", "set_active",
-    "emit", "recapture", "exponential", "seal_with", "webhooks_to_seal",
+    "emit", "recapture", "exponential", "seal_with", "close_circuit", "webhooks_to_seal", "reveal_secret", "revoke_token", "recall", "remember",
 }  # fmt: skip
 
 FOR_DAEMONS = FOR_READERS | {
@@ -85,6 +94,7 @@ def test_each_group_may_execute_its_verbs_and_no_other_function(db: psycopg.Conn
     assert executable(db, "pgrelay_daemon") == FOR_DAEMONS
     assert executable(db, "pgrelay_admin") == FOR_ADMINS
     assert executable(db, "pgrelay_reader") == FOR_READERS
+    assert executable(db, "pgrelay_tenant") == FOR_TENANTS
 
 
 def test_everybody_else_may_execute_nothing_and_read_nothing(
@@ -236,7 +246,7 @@ def test_a_reader_sees_everything_but_secrets_and_header_values_and_changes_noth
     ).fetchall()
     assert len(names) > 30
     for (name,) in names:
-        if name != "webhook_configurations":
+        if name not in ("webhook_configurations", "api_tokens"):
             reader.execute(f"select * from pgrelay.{name}".encode())
         writes = "select has_table_privilege(%s, %s, 'insert, update, delete, truncate')"
         assert value(db, writes, reader.info.user, f"pgrelay.{name}") is False
@@ -248,13 +258,15 @@ def test_a_reader_sees_everything_but_secrets_and_header_values_and_changes_noth
     open_ones = [name for (name,) in columns if name not in secret]
     reader.execute(f"select {', '.join(open_ones)} from pgrelay.webhook_configurations".encode())
     refused(reader, *(f"select {name} from pgrelay.webhook_configurations" for name in secret))
+    reader.execute("select name, role, last_used_at from pgrelay.api_tokens")
+    refused(reader, "select digest from pgrelay.api_tokens")
     refused(
         reader,
         "select * from pgrelay.webhook_configurations",
         "select w from pgrelay.webhook_configurations w",
         NEW_WEBHOOK,
     )
-    assert value(reader, "select pgrelay.unexpanded_events()") == 0
+    assert value(reader, "select events from pgrelay.unexpanded_events()") == 0
     assert value(reader, "select name from pgrelay.webhook_stats") == "orders"
 
 

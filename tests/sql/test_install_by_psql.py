@@ -119,7 +119,7 @@ def test_every_migration_notes_itself_so_that_psql_alone_will_do() -> None:
 @contextmanager
 def groups_hidden(db: psycopg.Connection) -> Iterator[None]:
     """As in a cluster where nobody has made pgrelay's roles yet."""
-    groups = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader")
+    groups = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader", "pgrelay_tenant")
     for group in groups:
         db.execute(
             sql.SQL("alter role {} rename to {}").format(
@@ -146,7 +146,7 @@ def test_a_role_that_is_neither_superuser_nor_may_make_roles_can_install_and_wor
             superuser.execute(f"grant create on database {empty_database.name} to owner_alone".encode())
             with groups_hidden(superuser):
                 said = psql(empty_database, *head_of_install(), user="owner_alone")
-                assert said.count("grants for it are left out") == 3
+                assert said.count("grants for it are left out") == 4
                 owner = Role(
                     "owner_alone", empty_database.cluster.dsn(empty_database.name, user="owner_alone")
                 )

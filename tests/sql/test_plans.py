@@ -117,7 +117,7 @@ def test_every_hot_statement_reads_by_index_and_little(loaded: psycopg.Connectio
     check(done, 500)
 
     with reads(db) as done:
-        assert value(db, "select pgrelay.unexpanded_events()") == 0
+        assert value(db, "select events from pgrelay.unexpanded_events()") == 0
     check(done, 100)
     assert value(db, "select count(*) from pgrelay.delivery_queue") == waiting + 35 * WEBHOOKS - 40
 
@@ -129,3 +129,24 @@ def test_every_hot_statement_reads_by_index_and_little(loaded: psycopg.Connectio
         with reads(db) as done:
             assert len(db.execute(query.encode(), (leases[0].delivery_id,)).fetchall()) == 1
         check(done, 60)
+
+
+def test_what_failed_lately_is_found_by_indexes_that_hold_nothing_else(db: psycopg.Connection) -> None:
+    db.execute(
+        "insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, created_at)"
+        " select n, 1, n, 0, case when n % 1000 = 0 then 'failed' else 'succeeded' end, 1, 1, now()"
+        " from generate_series(1, 5000) as n"
+    )
+    db.execute(
+        "insert into pgrelay.delivery_attempts (delivery_id, event_id, webhook_id, attempt, started_at, error_kind)"
+        " select n, n, 1, 1, now(), case when n % 1000 = 0 then 'status' end from generate_series(1, 5000) as n"
+    )
+    db.execute("analyze pgrelay.delivery_history, pgrelay.delivery_attempts")
+    for query in (
+        "select failed_last_day from pgrelay.health",
+        "select count(*) from (select from pgrelay.delivery_attempts where error_kind is not null"
+        " order by started_at desc limit 20) as latest",
+    ):
+        with reads(db) as done:
+            assert value(db, query) == 5
+        check(done, 50)

@@ -90,6 +90,21 @@ def install_pgrelay(*, host: str, port: int, user: str, dbname: str, **_: object
 
 
 @contextmanager
+def connections_refused(database: Database) -> Iterator[None]:
+    """Nobody may connect while the block lasts, and who was connected is not any more."""
+    name = sql.Identifier(database.name)
+    with psycopg.connect(database.cluster.dsn("postgres"), autocommit=True) as server:
+        server.execute(sql.SQL("alter database {} allow_connections false").format(name))
+        server.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [database.name]
+        )
+        try:
+            yield
+        finally:
+            server.execute(sql.SQL("alter database {} allow_connections true").format(name))
+
+
+@contextmanager
 def new_role(database: Database, name: str, options: str) -> Iterator[Role]:
     """Make a role, numbered because roles belong to the whole cluster, and drop it with all it owns."""
     unique = f"{name}_{next(_role_numbers)}"

@@ -54,8 +54,8 @@ class Pooler:
                 session = _Session(self)
                 group.create_task(session.requests(client, to_server))
                 group.create_task(session.answers(server, to_client))
-        except* (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except* (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # asyncio's own callback would complain of a task that ends cancelled
         finally:
             self._clients.discard(task)
             for writer in (to_client, to_server):

@@ -122,7 +122,7 @@ def expand(
     )
     for row in rows:
         if row[0] is not None:
-            step.leases.append(Claim._make(row))
+            step.leases.append(Claim(*row))
         elif row[2] is not None:
             step.backlog[row[2]] = row[5]
         elif row[5] == -1:
@@ -155,7 +155,7 @@ def claim(
             numbers((floors or {}).get(webhook, float("-inf")) for webhook in limits),
         ),
     )
-    return [Claim._make(row) for row in rows]
+    return [Claim(*row) for row in rows]
 
 
 def succeeded(lease: Claim, **details: Any) -> Outcome:

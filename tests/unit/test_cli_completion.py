@@ -28,7 +28,7 @@ def complete(tmp_path_factory):
 def test_bash_completes_commands_verbs_options_and_choices(complete):
     assert complete("webh") == ["webhooks"]
     assert {"list", "rotate-secret", "--json"} <= set(complete("webhooks", ""))
-    assert complete("webhooks", "add", "--max") == ["--max-attempts"]
+    assert complete("webhooks", "add", "--max-a") == ["--max-attempts"]
     assert complete("--json", "deliveries", "list", "--status", "") == [
         "pending",
         "in_flight",

@@ -217,8 +217,45 @@ def test_capture_errors_transactions_and_sequences_name_their_mend():
     assert levels(findings.of_transactions([{"who": "pid 1", "seconds": 400.0}])) == [Level.INFO]
     row = {"sequence": "pgrelay.outbox_id_seq", "last_value": 1, "highest": 9}
     assert findings.of_sequences([row])[0].mend == "select setval('pgrelay.outbox_id_seq', 9);"
+    assert findings.of_api([], "relay") == []
+    assert findings.of_api(["pgrelay_tenant"], "relay")[0].mend == "grant pgrelay_tenant to relay;"
     assert findings.of_roles([]) == []
     assert levels(findings.of_roles(["pgrelay_reader"])) == [Level.INFO]
+
+
+def troubled(**facts):
+    known = {"disabled_at": None, "disabled_reason": None, "failures_in_row": 0, "failing_since": None}
+    return {"id": 3, "name": "CRM", "circuit_open": False, "held_until": None, **known, **facts}
+
+
+def test_a_disabled_webhook_is_a_warning_for_a_week_and_says_how_to_make_up_for_it():
+    news = {"disabled_at": NOW - timedelta(days=2), "disabled_reason": "the receiver answered 410 Gone"}
+    (found,) = findings.of_troubled([troubled(**news)], NOW)
+    assert (found.level, found.subject) == (Level.WARNING, "webhook 3")
+    assert found.message == "CRM was disabled 2 d ago: the receiver answered 410 Gone"
+    assert "pgrelay webhooks enable 3" in found.mend
+    assert "pgrelay replay --webhook 3 --since 2026-10-30T00:00:00+00:00" in found.mend
+    assert levels(findings.of_troubled([troubled(disabled_at=NOW - timedelta(days=9))], NOW)) == [Level.INFO]
+
+
+def test_an_open_circuit_is_a_warning_and_a_receiver_that_wants_quiet_is_none():
+    soon = NOW + timedelta(seconds=30)
+    failing = {"failures_in_row": 12, "failing_since": NOW - timedelta(hours=1), "held_until": soon}
+    (found,) = findings.of_troubled([troubled(circuit_open=True, **failing)], NOW)
+    assert found.level is Level.WARNING
+    assert found.message == (
+        "CRM fails: 12 attempts in a row failed, the first 1 h ago; circuit open, next probe in 30 s"
+    )
+    assert "pgrelay webhooks resume 3" in found.mend
+    (held,) = findings.of_troubled([troubled(held_until=soon)], NOW)
+    assert held.level is Level.INFO
+    assert "nothing is sent before in 30 s" not in held.message
+
+
+def test_of_many_troubled_webhooks_some_are_named():
+    found = findings.of_troubled([troubled(held_until=NOW)] * 15, NOW)
+    assert len(found) == 11
+    assert found[-1].message.startswith("5 more webhooks")
 
 
 def test_a_client_certificate_is_told_before_it_ends_and_when_it_has():

@@ -144,6 +144,25 @@ def test_durations_and_lists_of_waits():
     assert types.wait_list("60, 5m,1h") == [60, 300, 3600]
     with pytest.raises(argparse.ArgumentTypeError, match="'5x' is not a duration"):
         types.wait_list("60,5x")
+    assert types.wait_list("5s, exponential 10s..1m") == [5, 10, 20, 40, 60]
+    assert types.wait_list("exponential 10s to 20s") == [10, 20]
+    with pytest.raises(argparse.ArgumentTypeError, match="'exponential 10s' is not a growing schedule"):
+        types.wait_list("exponential 10s")
+    with pytest.raises(argparse.ArgumentTypeError, match="not whole seconds"):
+        types.wait_list("100ms")
+
+
+def test_limits_of_a_webhook():
+    assert (types.rate("0.5"), types.rate("10000"), types.places("3")) == (0.5, 10_000.0, 3)
+    assert (types.ordering("none"), types.ordering("resource")) == ("none", "resource")
+    for rate in ("0", "0.001", "-1", "5/s", "10001", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="write requests per second"):
+            types.rate(rate)
+    for places in ("0", "10001", "2.5", "-1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="requests at once, 1 to 10000"):
+            types.places(places)
+    with pytest.raises(argparse.ArgumentTypeError, match="'fifo' is not an ordering: write resource"):
+        types.ordering("fifo")
 
 
 @pytest.mark.parametrize(

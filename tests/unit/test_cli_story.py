@@ -52,6 +52,9 @@ def story(**facts):
         "finished_at": NOW - timedelta(hours=1),
         "leased_by": None,
         "last_error": None,
+        "waits_because": None,
+        "waits_for": None,
+        "expires_at": None,
         "event": EVENT,
         "webhook": WEBHOOK,
         "attempts_made": [ATTEMPT],
@@ -66,7 +69,22 @@ def story(**facts):
         ({"attempts": 2}, "Fails for good after 1 more attempt, next in 41 s."),
         ({"next_attempt_at": NOW - timedelta(seconds=5)}, "Fails for good after 2 more attempts, next now."),
         ({"attempts": 0, "next_attempt_at": NOW}, "Not tried yet, due now."),
-        ({"webhook": {**WEBHOOK, "paused": True}}, "its webhook is paused. Go on: pgrelay webhooks resume 3"),
+        (
+            {"webhook": {**WEBHOOK, "paused": True}, "waits_because": "its webhook is paused"},
+            "Fails for good after 2 more attempts. Now its webhook is paused. Go on: pgrelay webhooks resume 3",
+        ),
+        ({"waits_because": "attempt 2 is due in 00:00:41; it expires in …"}, "attempts, next in 41 s."),
+        ({"expires_at": NOW + timedelta(minutes=3)}, "next in 41 s. It expires in 3 min."),
+        (
+            {
+                "attempts": 0,
+                "next_attempt_at": None,
+                "waits_because": "delivery 4 of the same resource goes first: it is being sent",
+                "waits_for": {"id": 4, "created_at": NOW - timedelta(hours=2)},
+            },
+            "Not tried yet. Now delivery 4 of the same resource goes first: it is being sent.\n"
+            "Delivery 4 was made 2 h ago. Its story: pgrelay deliveries show 4",
+        ),
         ({"webhook": None}, "Its webhook is deleted. Cancel it: pgrelay deliveries cancel 7"),
         ({"status": "in_flight", "leased_by": "relay-1"}, "Being sent by relay-1 now."),
         ({"status": "succeeded"}, "Delivered 1 h ago."),
@@ -83,7 +101,7 @@ def test_what_comes_next_is_said_in_words(facts, words):
 
 
 def test_a_pending_delivery_without_a_daemon_says_so():
-    assert next_step(story(), NOW, daemons_alive=0).endswith("No daemon is running: pgrelay run")
+    assert next_step(story(), NOW, daemons_alive=0).endswith("Start a daemon: pgrelay run")
     assert "daemon" not in next_step(story(status="failed"), NOW, daemons_alive=0)
 
 
@@ -115,10 +133,6 @@ def test_the_story_has_event_webhook_request_answer_and_reason_in_that_order():
 def test_a_long_answer_is_cut():
     assert told().count("sorry") == 12
     assert "…" in told()
-
-
-def test_a_delivery_whose_webhook_has_no_secret_yet_says_what_it_waits_for():
-    assert "waits for the secret of its webhook" in told(webhook={**story()["webhook"], "secrets": "awaited"})
 
 
 def test_what_is_not_kept_any_more_is_no_error():

@@ -82,6 +82,13 @@ def test_a_file_that_says_nothing_gives_the_defaults(read, tmp_path, text):
     )
 
 
+def test_a_growing_schedule_is_written_out(read):
+    settings = read("delivery: {retry_schedule: exponential 10s to 1m}\n")
+    assert settings.delivery.retry_schedule == (10.0, 20.0, 40.0, 60.0)
+    settings = read("delivery: {retry_schedule: [0s, exponential 1h..4h]}\n")
+    assert settings.delivery.retry_schedule == (0.0, 3_600.0, 7_200.0, 14_400.0)
+
+
 def test_one_value_may_stand_for_a_list_of_one(read):
     settings = read("delivery: {retry_schedule: 5m}\nnetwork: {allowed_networks: 127.0.0.0/8}\n")
     assert settings.delivery.retry_schedule == (300.0,)
@@ -364,6 +371,19 @@ MISTAKES = {
     "one of a list too big": (
         "delivery:\n  retry_schedule: [60, 31d]\n",
         "2:24: delivery.retry_schedule: '31d' is too big: the most is 30d",
+    ),
+    "growing too far": (
+        "delivery:\n  retry_schedule: exponential 10s to 31d\n",
+        "2:19: delivery.retry_schedule: 'exponential 10s to 31d' is too big: the most is 30d",
+    ),
+    "not growing": (
+        "delivery:\n  retry_schedule: exponentially 10s to 6h\n",
+        "2:19: delivery.retry_schedule: 'exponentially 10s to 6h' is not a growing schedule: "
+        "write it like exponential 10s to 6h",
+    ),
+    "growing beyond the longest wait": (
+        "delivery:\n  retry_schedule: exponential 10s to 2d\n",
+        "2:19: delivery.retry_schedule: a wait of 2d is longer than max_retry_wait, 1d",
     ),
     "list without any": (
         "delivery: {retry_schedule: []}\n",

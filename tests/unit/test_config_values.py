@@ -30,6 +30,42 @@ def test_durations_are_seconds(text, seconds):
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("exponential 10s to 60s", (10.0, 20.0, 40.0, 60.0)),
+        ("exponential 10s to 40s", (10.0, 20.0, 40.0)),
+        ("exponential 1m..5m", (60.0, 120.0, 240.0, 300.0)),
+        ("exponential  5s  to  5s", (5.0,)),
+        ("10s", None),
+    ],
+)
+def test_a_growing_schedule_doubles_each_wait_up_to_the_last(text, seconds):
+    assert values.parse_growth(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("exponential", "is not a growing schedule: write it like exponential 10s to 6h"),
+        ("exponential 10s", "is not a growing schedule: write it like exponential 10s to 6h"),
+        ("exponential 10s 6h", "is not a growing schedule: write it like exponential 10s to 6h"),
+        (
+            "exponential 0s to 6h",
+            "does not grow: the first wait must be more than 0s, and the last no shorter",
+        ),
+        (
+            "exponential 6h to 10s",
+            "does not grow: the first wait must be more than 0s, and the last no shorter",
+        ),
+        ("exponential 10x to 6h", "has a wait that is none: '10x' is not a duration"),
+    ],
+)
+def test_a_schedule_that_does_not_grow_is_refused(text, fault):
+    with pytest.raises(ValueError, match=f"^{fault}"):
+        values.parse_growth(text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

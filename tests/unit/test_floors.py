@@ -41,7 +41,9 @@ LIBRARIES = {
     "yarl": HTTP,  # aiohttp's URLs
     "yaml": {"config/load"},
     "structlog": {"logs"},
+    "jsonschema": {"api"},
     "cryptography": {"sealing"},
+    "prometheus_client": {"metrics"},
     "uvloop": {"cli", "daemon"},
 }
 

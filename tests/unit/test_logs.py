@@ -90,6 +90,7 @@ def test_a_line_is_an_object_that_begins_with_time_level_and_event_and_holds_eve
         "status_code": 503,
         "duration": 0.1,
         "retry_in": 60.0,
+        "waited": 0.0,
     }
 
 
@@ -163,6 +164,7 @@ class Leak(Observation):
         "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= v1,h0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
         "Authorization: Bearer g0hM9SsE.h0hM9SsE-1",
         "authorization: basic g0hM9SsE+h0hM9SsE==",
+        "no such token: pgrelay_g0hM9SsE-h0hM9SsE_g0hM9SsE-h0hM9SsE_0123456x",
         "postgresql://relay:g0hM9SsE%20h0hM9SsE@db.internal/app",
         "connection failed: host=db password=g0hM9SsE-h0hM9SsE user=relay",
         r"password = 'g0hM9SsE \' h0hM9SsE' user=relay",

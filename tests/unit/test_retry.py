@@ -15,7 +15,7 @@ NOW = datetime(2027, 3, 4, 12, 0, 0, tzinfo=UTC)
 
 waits = st.floats(0, 1e6)
 schedules = st.lists(waits, max_size=5)
-failing_statuses = st.integers(100, 199) | st.integers(300, 999)
+failing_statuses = (st.integers(100, 199) | st.integers(300, 999)).filter(lambda status: status != 410)
 fractions = st.floats(0, 1)
 no_answers = st.builds(Failure, st.sampled_from(ErrorKind), st.text())
 
@@ -44,6 +44,19 @@ def test_a_failure_is_tried_again_exactly_while_attempts_are_left(result, attemp
     assert decision.verdict is (Verdict.RETRY if attempt < max_attempts else Verdict.FAILED)
     assert (decision.retry_in is None) is (decision.verdict is Verdict.FAILED)
     assert decision.error_kind is not None
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+def test_gone_is_given_up_at_once(attempt):
+    decision = judge(answer(410, Retry_After="5"), attempt=attempt, max_attempts=3)
+    assert (decision.verdict, decision.status_code, decision.hold) == (Verdict.FAILED, 410, None)
+
+
+@pytest.mark.parametrize(("status", "hold"), [(429, 30.0), (503, 30.0), (500, None), (404, None)])
+def test_only_busy_with_retry_after_holds_back_the_whole_webhook(status, hold):
+    assert judge(answer(status, Retry_After="30")).hold == hold
+    assert judge(answer(status)).hold is None
+    assert judge(answer(status, Retry_After="30"), attempt=3, max_attempts=3).hold == hold
 
 
 def test_the_default_schedule_is_at_once_then_a_minute_then_a_minute_then_given_up():

@@ -16,7 +16,15 @@ from pgrelay.observation import (
     Observation,
     UpkeepFailed,
 )
-from pgrelay.upkeep import FireDeadlines, Heartbeat, ReleaseLapsed, Retain, WatchCapture, run_forever
+from pgrelay.upkeep import (
+    FireDeadlines,
+    Heartbeat,
+    ReadFigures,
+    ReleaseLapsed,
+    Retain,
+    WatchCapture,
+    run_forever,
+)
 
 AWAY = DatabaseUnavailable("the server is gone")
 
@@ -189,3 +197,23 @@ async def test_a_chore_goes_on_after_failures_and_tells_those_that_are_not_the_d
         await run_forever(Chore(), observed.append)
     assert observed == [UpkeepFailed("chore", "a lock")]
     assert waits == [1.0, 10.0, 3.0]
+
+
+async def test_figures_are_published_and_taken_back_when_they_cannot_be_read_anew():
+    published: list[Any] = []
+    figures = SimpleNamespace(_asdict=lambda: {"events_waiting": 3.0})
+    chore = ReadFigures(answers(figures, AWAY), answers({7: 60.0}), lambda *seen: published.append(seen))
+    assert await chore.once() == ReadFigures.every
+    with pytest.raises(DatabaseUnavailable):
+        await chore.once()
+    assert published == [({"events_waiting": 3.0}, {7: 60.0}), (None, {})]
+
+
+async def test_figures_that_take_long_to_read_are_read_less_often(monkeypatch):
+    monkeypatch.setattr(ReadFigures, "every", 0.1)
+
+    async def slow() -> Any:
+        await asyncio.sleep(0.02)
+        return SimpleNamespace(_asdict=dict)
+
+    assert await ReadFigures(slow, answers({}), lambda *_: None).once() >= 0.02 / ReadFigures.share

@@ -18,7 +18,10 @@ async def serving(app: web.Application, listen: str) -> AsyncIterator[str]:
     Raises Refused when the address cannot be had.
     """
     host, _, port = listen.rpartition(":")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    # nobody waits for the answer of a client that hung up: its query ends, and its connection is free for others
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True
+    )
     await runner.setup()
     try:
         try:

@@ -1,6 +1,7 @@
 """The whole command line as one tree of parsers: what there is, in the order in which one meets it."""
 
 from pgrelay import __version__
+from pgrelay.cli.arguments_api import add_api
 from pgrelay.cli.arguments_deliveries import add_deliveries, add_receiving
 from pgrelay.cli.arguments_webhooks import add_secrets, add_webhooks
 from pgrelay.cli.parser import Commands, Parser, global_options, positive, yes
@@ -34,6 +35,7 @@ def build_parser() -> Parser:
     add_webhooks(commands)
     add_deliveries(commands)
     add_receiving(commands)
+    add_api(commands)
     add_secrets(commands)
     _add_leaving(commands)
     return parser
@@ -92,6 +94,18 @@ def _add_running(commands: Commands) -> None:
         const=2,
         metavar="SECONDS",
         help="show it again and again (every 2 s)",
+    )
+
+    top = commands.add(
+        "top",
+        "top:top",
+        "rates, queue, webhooks and failures, live",
+        description="What is delivered, what waits and what fails, read of the database every second.\n"
+        "q or Ctrl-C ends it. Without a terminal it prints once.",
+    )
+    top.add_argument("--once", action="store_true", help="print once, and end")
+    top.add_argument(
+        "--interval", type=positive, default=1, metavar="SECONDS", help="how often to look (every second)"
     )
 
 

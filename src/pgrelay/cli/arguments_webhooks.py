@@ -2,14 +2,15 @@
 
 import argparse
 
-from pgrelay.cli.parser import Commands, header, positive, seconds, wait_list, yes
+from pgrelay.cli.parser import Commands, header, positive, seconds, yes
 
 _SETTABLE = """\
 KEY is one of: name, url, description, company_id, event (or subscribed_events: a comma-separated list),
-timeout (seconds), max_attempts, schedule (60,5m,1h; empty takes the configuration's),
-header.NAME (a custom header; empty removes it).
+timeout (seconds), max_attempts, header.NAME (a custom header; empty removes it); or one of the
+options above, which stand behind: rate_limit=5 is --rate-limit 5.
 
   pgrelay webhooks set 3 url=https://example.com/hooks timeout=5 header.Authorization='Bearer …'
+  pgrelay webhooks set 3 --rate-limit 0.5 --ordering resource --retry-schedule 'exponential 10s to 6h'
 """
 
 
@@ -47,12 +48,7 @@ def add_webhooks(commands: Commands) -> None:
         "--timeout", type=seconds, metavar="SECONDS", help="for the whole request, 1 to 120 (10)"
     )
     adding.add_argument("--max-attempts", type=positive, metavar="N", help="in all, the first included (3)")
-    adding.add_argument(
-        "--schedule",
-        type=wait_list,
-        metavar="60,5m,1h",
-        help="waits before each further attempt (the configuration's)",
-    )
+    _limits(adding)
     adding.add_argument("--description", metavar="TEXT")
     adding.add_argument("--secret", metavar="whsec_…", help="instead of a generated one")
 
@@ -62,7 +58,8 @@ def add_webhooks(commands: Commands) -> None:
     )
 
     setting = _one(verbs, "set", "webhooks:set_options", "change a webhook", epilog=_SETTABLE)
-    setting.add_argument("options", nargs="+", metavar="KEY=VALUE")
+    setting.add_argument("options", nargs="*", metavar="KEY=VALUE", help="see below")
+    _limits(setting)
 
     _one(verbs, "enable", "webhooks:enable", "owe it new events again")
     disabling = _one(
@@ -70,7 +67,7 @@ def add_webhooks(commands: Commands) -> None:
     )
     yes(disabling)
     _one(verbs, "pause", "webhooks:pause", "stop sending, keep its deliveries waiting")
-    _one(verbs, "resume", "webhooks:resume", "send what waits")
+    _one(verbs, "resume", "webhooks:resume", "send what waits, even if its circuit is open")
 
     testing = _one(verbs, "test", "webhook_test:test", "send it a test event and show what came back")
     testing.add_argument(
@@ -90,6 +87,39 @@ def add_webhooks(commands: Commands) -> None:
 
     deleting = _one(verbs, "delete", "webhooks:delete", "delete it and cancel what it is owed")
     yes(deleting)
+
+
+def _limits(parser: argparse.ArgumentParser) -> None:
+    """How a webhook is to be called. Each option is kept as the KEY=VALUE that it stands for."""
+    group = parser.add_argument_group("limits")
+    for name, metavar, about in (
+        (
+            "max-concurrency",
+            "N",
+            "requests at once, over all daemons; none: the configuration's, for each daemon",
+        ),
+        ("rate-limit", "N", "requests a second at most, over all daemons: 5, 0.5, or none"),
+        (
+            "ordering",
+            "none|resource",
+            "resource: of one resource, an event goes out when the one before has ended",
+        ),
+        (
+            "retry-schedule",
+            "WAITS",
+            "waits before each further attempt: 10s,1m,10m, or 'exponential 10s to 6h'; default: the configuration's",
+        ),
+    ):
+        key = name.replace("-", "_")
+        group.add_argument(
+            f"--{name}",
+            dest="limits",
+            action="append",
+            default=[],
+            metavar=metavar,
+            type=f"{key}={{}}".format,
+            help=about,
+        )
 
 
 def _one(

@@ -132,6 +132,11 @@ async def _of_sources(admin: Admin, settings: Settings) -> list[Finding]:
         findings.of_daemon_role(await admin_checks.missing_for_daemon(admin), admin.role),
         *findings.of_applying(may, admin.role),
         *findings.of_roles(await admin_checks.missing_roles(admin)),
+        *(
+            findings.of_api(await admin_checks.roles_not_taken(admin), admin.role)
+            if settings.http.listen
+            else ()
+        ),
         *findings.of_plan(changes, has_file=settings.path is not None),
         *findings.of_capture_errors(await admin_upkeep.capture_errors(admin), await admin.now()),
     ]
@@ -145,6 +150,7 @@ async def _of_work(admin: Admin, settings: Settings) -> list[Finding]:
         *findings.of_daemons(await admin_upkeep.daemons(admin), now),
         *findings.of_health(await admin_upkeep.health(admin), now),
         *findings.of_urls(await admin_checks.urls(admin), policy),
+        *findings.of_troubled(await admin_checks.troubled_webhooks(admin), now),
         findings.of_secrets(await admin_checks.secrets(admin), key_ids(settings.secrets.key)),
         *findings.of_sequences(await admin_checks.lagging_sequences(admin)),
         *findings.of_transactions(await admin_checks.long_transactions(admin, findings.LONG_TRANSACTION)),

@@ -56,7 +56,8 @@ async def list_deliveries(context: Context) -> int:
 
 
 def _when(row: Row, now: datetime) -> str:
-    return relative(row["finished_at"] or row["next_attempt_at"], now, never="being sent")
+    never = "being sent" if row["status"] == "in_flight" else "after an earlier one"
+    return relative(row["finished_at"] or row["next_attempt_at"], now, never=never)
 
 
 def _answer(row: Row) -> object:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pgrelay.addresses import Policy, check_url
+from pgrelay.cli.limits import health
 from pgrelay.cli.output import Row
 from pgrelay.cli.text import count, duration, listed, relative
 from pgrelay.db.admin import grant_statement, quoted
@@ -17,6 +18,9 @@ CLOCK_TOLERANCE = 1.0
 OLD_DELIVERY = 60.0
 LONG_TRANSACTION = 300.0
 CERTIFICATE_ENDS_SOON = 14 * 86_400.0
+
+#: So long ago that who should know of it does.
+OLD_NEWS = 7 * 86_400.0
 
 _TOLD = 10
 
@@ -137,6 +141,15 @@ def of_roles(missing: Sequence[str]) -> list[Finding]:
         return []
     mend = "Needed only to grant them to others: run pgrelay migrate as a role that may create roles."
     return [Finding(Level.INFO, "privileges", f"there is no role {listed(missing)}", mend)]
+
+
+def of_api(not_taken: Sequence[str], role: str) -> list[Finding]:
+    if not not_taken:
+        return []
+    message = (
+        f"it may not act for those who need {listed(not_taken)}: {role}, as whom it connects, is no member"
+    )
+    return [Finding(Level.INFO, "api", message, f"grant {', '.join(not_taken)} to {quoted(role)};")]
 
 
 def of_plan(changes: Sequence[Change], *, has_file: bool) -> list[Finding]:
@@ -304,3 +317,32 @@ def of_urls(webhooks: Sequence[Row], policy: Policy) -> list[Finding]:
     return found or [
         Finding(Level.OK, "webhooks", f"{count(len(webhooks), 'active webhook')} with callable URLs")
     ]
+
+
+def of_troubled(webhooks: Sequence[Row], now: datetime) -> list[Finding]:
+    """Webhooks that pgrelay does not call, or only now and then."""
+    found = [_of_troubled(row, now) for row in webhooks[:_TOLD]]
+    if len(webhooks) > _TOLD:
+        message = (
+            f"{count(len(webhooks) - _TOLD, 'more webhook')} disabled, held back or with an open circuit"
+        )
+        found.append(Finding(Level.WARNING, "webhooks", message, "pgrelay webhooks list"))
+    return found
+
+
+def _of_troubled(row: Row, now: datetime) -> Finding:
+    subject, since = f"webhook {row['id']}", row["disabled_at"]
+    if since is not None:
+        level = Level.WARNING if (now - since).total_seconds() < OLD_NEWS else Level.INFO
+        mend = (
+            f"When its receiver is back: pgrelay webhooks enable {row['id']}. What was pending then:"
+            f" pgrelay deliveries retry --webhook {row['id']} --status cancelled; what came since:"
+            f" pgrelay replay --webhook {row['id']} --since {since.isoformat(timespec='seconds')}"
+        )
+        message = f"{row['name']} was disabled {relative(since, now)}: {row['disabled_reason']}"
+        return Finding(level, subject, message, mend)
+    mend = f"The first success ends it. To try at once: pgrelay webhooks resume {row['id']}"
+    if not row["circuit_open"]:
+        return Finding(Level.INFO, subject, f"{row['name']} is held back: {health(row, now)}", mend)
+    why = f"Why: pgrelay deliveries list --webhook {row['id']}. "
+    return Finding(Level.WARNING, subject, f"{row['name']} fails: {health(row, now)}", why + mend)

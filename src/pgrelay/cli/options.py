@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from pgrelay.cli.parser import UsageError, positive, seconds, wait_list
+from pgrelay.cli.parser import UsageError, ordering, places, positive, rate, seconds, wait_list
 
 _HEADER = "header."
 
@@ -18,8 +18,9 @@ def _whole_seconds(text: str) -> int:
     return round(seconds(text))
 
 
-def _waits(text: str) -> list[int] | None:
-    return wait_list(text) if text else None
+def _or_null(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """For what the configuration or nothing at all stands in, where the webhook itself says nothing."""
+    return lambda text: None if text in ("", "none", "default") else read(text)
 
 
 def _text(text: str) -> str:
@@ -38,7 +39,10 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "subscribed_events": _words,
     "timeout_seconds": _whole_seconds,
     "max_retry_attempts": positive,
-    "retry_schedule": _waits,
+    "retry_schedule": _or_null(wait_list),
+    "max_concurrency": _or_null(places),
+    "rate_limit_per_second": _or_null(rate),
+    "ordering": ordering,
 }
 _SHORT = {
     "company": "company_id",
@@ -47,6 +51,7 @@ _SHORT = {
     "timeout": "timeout_seconds",
     "max_attempts": "max_retry_attempts",
     "schedule": "retry_schedule",
+    "rate_limit": "rate_limit_per_second",
 }
 
 

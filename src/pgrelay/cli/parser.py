@@ -91,8 +91,33 @@ def seconds(text: str) -> float:
 
 
 def wait_list(text: str) -> list[int]:
-    """Waits between attempts, in whole seconds: 60,5m,1h."""
-    return [round(seconds(part.strip())) for part in text.split(",")]
+    """Waits between attempts, in whole seconds: 60,5m,1h, or exponential 10s to 6h."""
+    from pgrelay.config.values import parse_growth
+
+    waits: list[float] = []
+    for part in map(str.strip, text.split(",")):
+        try:
+            waits += parse_growth(part) or [seconds(part)]
+        except ValueError as fault:
+            raise argparse.ArgumentTypeError(f"{part!r} {fault}") from None
+    if any(wait % 1 for wait in waits):
+        raise argparse.ArgumentTypeError(f"{text!r} has a wait that is not whole seconds")
+    return [int(wait) for wait in waits]
+
+
+def rate(text: str) -> float:
+    """Requests per second: 5, or 0.5 for one in two seconds."""
+    from pgrelay.config.values import parse_number
+
+    try:
+        found = parse_number(text)
+    except ValueError:
+        found = 0.0
+    if not 0.01 <= found <= 10_000:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a rate: write requests per second, 0.01 to 10000, like 5 or 0.5"
+        )
+    return found
 
 
 def moment(text: str) -> datetime:
@@ -135,6 +160,20 @@ def _within(text: str, least: int, most: int, what: str) -> int:
     if not text.isascii() or not text.isdigit() or not least <= int(text[:9]) <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a {what}, {least} to {most}")
     return int(text[:9])
+
+
+def places(text: str) -> int:
+    """Requests at once."""
+    return _within(text, 1, 10_000, "number of requests at once")
+
+
+def ordering(text: str) -> str:
+    """In which order a webhook gets its events."""
+    if text not in ("none", "resource"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an ordering: write resource (events of one resource one after the other) or none"
+        )
+    return text
 
 
 def positive(text: str) -> int:

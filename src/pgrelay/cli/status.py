@@ -6,11 +6,18 @@ from typing import Any
 
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Column, Output, Row
-from pgrelay.cli.text import count, duration, printable, relative
+from pgrelay.cli.text import count, duration, listed, printable, relative
 from pgrelay.db import admin_upkeep
 from pgrelay.db.admin import Admin
 
 _WEBHOOKS = 10
+_STATE_STYLES = {
+    "active": "green",
+    "failing": "red",
+    "circuit open": "red",
+    "disabled": "red",
+    "inactive": "dim",
+}
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -43,7 +50,7 @@ async def _page(admin: Admin, out: Output) -> None:
     _print_daemons(out, page["daemons"], now)
     _print_queue(out, page["health"], now)
     _print_totals(out, page["totals"])
-    _print_webhooks(out, page["webhooks"], now)
+    _print_webhooks(out, page["webhooks"], page["health"], now)
     _print_errors(out, page["capture_errors"], now)
     _print_deadlines(out, page["deadlines"], now)
 
@@ -91,17 +98,25 @@ def _print_totals(out: Output, totals: list[Row]) -> None:
             out.print(f"  last {row['period']:4}  none")
 
 
-def _print_webhooks(out: Output, webhooks: list[Row], now: datetime) -> None:
+def _print_webhooks(out: Output, webhooks: list[Row], health: Row, now: datetime) -> None:
     _heading(out, "Webhooks, failing first")
     if not webhooks:
         return out.print("  none. Add one: pgrelay webhooks add --help")
+    held = [
+        count(health["circuits_open"], "circuit") + " open",
+        f"{health['webhooks_held']:,} held back by the receiver",
+        f"{health['disabled_last_week']:,} disabled within 7 days",
+    ]
+    shown = [words for words in held if not words.startswith("0 ")]
+    if shown:
+        out.print(out.style(f"  {listed(shown)}; pgrelay check says why", "yellow"))
     out.table(
         webhooks,
         [
             Column("webhook_id", "id", right=True),
             Column("name"),
             Column("company_id", "company"),
-            Column("state", show=state, style=_state_style),
+            Column("state", show=state, style=state_style),
             Column("failed_last_hour", "failed/h", right=True),
             Column("succeeded_last_hour", "ok/h", right=True),
             Column("success_rate", "rate", lambda row: rate(row["success_rate"]), right=True),
@@ -113,16 +128,21 @@ def _print_webhooks(out: Output, webhooks: list[Row], now: datetime) -> None:
 
 
 def state(row: Row) -> str:
-    """A webhook's state in one word."""
+    """A webhook's state in a word or two."""
     if not row["is_active"]:
-        return "inactive"
+        return "disabled" if row.get("disabled_at") else "inactive"
     if row["paused"]:
         return "paused"
+    if row.get("circuit_open"):
+        return "circuit open"
+    if row.get("held_until"):
+        return "held"
     return "failing" if row.get("failed_last_hour") or row.get("attempts_failed_last_hour") else "active"
 
 
-def _state_style(row: Row) -> str:
-    return {"failing": "red", "active": "green"}.get(state(row), "yellow")
+def state_style(row: Row) -> str:
+    """Its colour."""
+    return _STATE_STYLES.get(state(row), "yellow")
 
 
 def rate(percent: float | None) -> str:

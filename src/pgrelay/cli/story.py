@@ -79,18 +79,37 @@ def next_step(story: Row, now: datetime, *, daemons_alive: int) -> str:
 def _pending(story: Row, webhook: Mapping[str, Any] | None, now: datetime, daemons_alive: int) -> str:
     if webhook is None:
         return f"Its webhook is deleted. Cancel it: pgrelay deliveries cancel {story['id']}"
-    if webhook["paused"]:
-        return f"It waits, because its webhook is paused. Go on: pgrelay webhooks resume {webhook['id']}"
-    if webhook.get("secrets") == "awaited":
-        return "It waits for the secret of its webhook, which a running daemon that has the key makes."
-    due = story["next_attempt_at"]
-    when = relative(due, now) if due is not None and due > now else "now"
-    if story["attempts"]:
-        left = count(webhook["max_retry_attempts"] - story["attempts"], "more attempt")
-        words = f"Fails for good after {left}, next {when}."
+    why, first = story["waits_because"], story["waits_for"]
+    if why is None or why.startswith("attempt "):  # its time has not come: that reads better in our own words
+        words = _when(story, webhook, now)
     else:
-        words = f"Not tried yet, due {when}."
-    return words if daemons_alive else f"{words} No daemon is running: pgrelay run"
+        words = f"{_left(story, webhook)}. Now {printable(why)}."
+    if webhook["paused"]:
+        return f"{words} Go on: pgrelay webhooks resume {webhook['id']}"
+    if first is not None:
+        words += (
+            f"\nDelivery {first['id']} was made {relative(first['created_at'], now)}. Its story:"
+            f" pgrelay deliveries show {first['id']}"
+        )
+    return words if daemons_alive else f"{words} Start a daemon: pgrelay run"
+
+
+def _left(story: Row, webhook: Mapping[str, Any]) -> str:
+    if not story["attempts"]:
+        return "Not tried yet"
+    left = count(webhook["max_retry_attempts"] - story["attempts"], "more attempt")
+    return f"Fails for good after {left}"
+
+
+def _when(story: Row, webhook: Mapping[str, Any], now: datetime) -> str:
+    """When it is tried next, and until when."""
+    due = story["next_attempt_at"]
+    word = "next" if story["attempts"] else "due"
+    words = (
+        f"{_left(story, webhook)}, {word} {relative(due, now) if due is not None and due > now else 'now'}."
+    )
+    ends = story["expires_at"]
+    return words if ends is None else f"{words} It expires {relative(ends, now)}."
 
 
 def _shortened(body: str) -> str:

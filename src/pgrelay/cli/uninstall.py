@@ -5,7 +5,7 @@ from pgrelay.cli.text import count
 from pgrelay.db import admin_sources, admin_upkeep
 from pgrelay.errors import Refused
 
-_ROLES = "drop role if exists pgrelay_daemon, pgrelay_admin, pgrelay_reader;"
+_ROLES = "drop role if exists pgrelay_daemon, pgrelay_admin, pgrelay_reader, pgrelay_tenant;"
 
 
 async def uninstall(context: Context) -> int:

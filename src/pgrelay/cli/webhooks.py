@@ -3,16 +3,16 @@
 from typing import Any
 
 from pgrelay.cli.context import Context
+from pgrelay.cli.limits import limits_of, standing
 from pgrelay.cli.options import read_options
 from pgrelay.cli.output import Column, Output, Row
-from pgrelay.cli.status import rate, state
+from pgrelay.cli.parser import UsageError
+from pgrelay.cli.status import rate, state, state_style
 from pgrelay.cli.text import count, duration, printable, relative
 from pgrelay.db import admin_webhooks
 from pgrelay.db.admin import Admin
 from pgrelay.errors import NotPermitted, Refused
 from pgrelay.sealing import Keyring
-
-_STATE_STYLES = {"active": "green", "paused": "yellow", "inactive": "dim"}
 
 
 async def list_webhooks(context: Context) -> int:
@@ -24,7 +24,7 @@ async def list_webhooks(context: Context) -> int:
                 Column("id", right=True),
                 Column("company_id", "company"),
                 Column("name"),
-                Column("state", show=state, style=lambda row: _STATE_STYLES[state(row)]),
+                Column("state", show=state, style=state_style),
                 Column("url"),
                 Column("subscribed_events", "events", lambda row: ", ".join(row["subscribed_events"])),
                 Column("success_rate", "rate", lambda row: rate(row["success_rate"]), right=True),
@@ -52,12 +52,10 @@ async def show(context: Context) -> int:
 
 def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, relative_to: Any) -> None:
     now = relative_to
-    schedule = row["retry_schedule"]
-    waits = ", ".join(duration(wait) for wait in (schedule if schedule is not None else usual_schedule))
     lines = {
         "webhook": f"{row['id']}  {row['name']}",
         "company": row["company_id"],
-        "state": state(row),
+        "state": standing(row, now),
         "url": row["url"],
         "events": ", ".join(row["subscribed_events"]),
         "secret": row["secret_key"] or "none yet: a running daemon makes it",
@@ -66,8 +64,7 @@ def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, 
         if row["previous_secret_expires_at"] and row["previous_secret_expires_at"] > now
         else None,
         "timeout": f"{row['timeout_seconds']} s",
-        "attempts": f"at most {row['max_retry_attempts']}, waiting {waits or 'as configured'} between them"
-        + ("" if schedule is not None else " (the configuration's schedule)"),
+        **limits_of(row, usual_schedule, now),
         "description": row["description"],
         "created": f"{relative(row['created_at'], now)} by {row['created_by']}",
         "deliveries": f"{row['successful_deliveries'] or 0:,} succeeded, {row['failed_deliveries'] or 0:,} failed,"
@@ -83,6 +80,7 @@ def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, 
 
 
 async def add(context: Context) -> int:
+    limits, _ = read_options(context.argument("limits"))
     given = {
         "company_id": context.argument("company"),
         "name": context.argument("name"),
@@ -93,9 +91,9 @@ async def add(context: Context) -> int:
         if context.argument("timeout") is None
         else round(context.argument("timeout")),
         "max_retry_attempts": context.argument("max_attempts"),
-        "retry_schedule": context.argument("schedule"),
         "description": context.argument("description"),
         "secret_key": context.argument("secret"),
+        **limits,
     }
     async with context.admin() as admin:
         new = await admin_webhooks.insert(
@@ -143,7 +141,10 @@ def _warn_of_policy(context: Context, url: str) -> None:
 
 
 async def set_options(context: Context) -> int:
-    webhook_id, (values, headers) = context.argument("id"), read_options(context.argument("options"))
+    options = [*context.argument("options"), *context.argument("limits")]
+    if not options:
+        raise UsageError("nothing to set was named", "See pgrelay webhooks set --help")
+    webhook_id, (values, headers) = context.argument("id"), read_options(options)
     async with context.admin() as admin:
         async with admin.transaction():
             if values:
@@ -174,13 +175,18 @@ async def pause(context: Context) -> int:
 
 
 async def resume(context: Context) -> int:
-    return await _set(context, {"paused": False}, "not paused: what waited is sent now")
+    return await _set(context, {"paused": False}, "not paused: what waited is sent now", close_circuit=True)
 
 
-async def _set(context: Context, values: dict[str, bool], consequence: str) -> int:
+async def _set(
+    context: Context, values: dict[str, bool], consequence: str, *, close_circuit: bool = False
+) -> int:
     webhook_id = context.argument("id")
     async with context.admin() as admin:
-        await admin_webhooks.update(admin, webhook_id, values)
+        async with admin.transaction():
+            await admin_webhooks.update(admin, webhook_id, values)
+            if close_circuit:
+                await admin_webhooks.close_circuit(admin, webhook_id)
         context.out.value(await admin_webhooks.webhook(admin, webhook_id))
         context.out.print(f"Webhook {webhook_id} is {consequence}.")
     return 0

@@ -24,6 +24,8 @@ class Kind:
     show: Callable[[Any], str]
     #: A list of such values; a single one needs no brackets.
     many: bool = False
+    #: Of a list: text that stands for several values, or None if it stands for one.
+    series: Callable[[str], tuple[Any, ...] | None] | None = None
     #: Whether quotes around it are natural; a number in quotes is a mistake worth telling.
     may_be_quoted: bool = True
 
@@ -39,7 +41,9 @@ INTEGER = Kind("whole number", values.parse_integer, str, may_be_quoted=False)
 NUMBER = Kind("number", values.parse_number, values.show_number, may_be_quoted=False)
 BOOLEAN = Kind("true or false", values.parse_boolean, values.show_boolean, may_be_quoted=False)
 DURATION = Kind("duration", values.parse_duration, values.show_duration)
-DURATIONS = Kind("list of durations", values.parse_duration, values.show_duration, many=True)
+WAITS = Kind(
+    "list of durations", values.parse_duration, values.show_duration, many=True, series=values.parse_growth
+)
 SIZE = Kind("size", values.parse_size, values.show_size)
 LISTEN = Kind("address:port", values.parse_listen, values.show_text)
 NETWORKS = Kind("list of networks", values.parse_network, values.show_text, many=True)
@@ -85,7 +89,16 @@ class Key:
 
     def parse(self, text: str) -> Any:
         """The value, or one value of the list, that `text` stands for; ValueError tells what is wrong."""
-        value = self.kind.parse(text)
+        return self._checked(self.kind.parse(text), text)
+
+    def parse_item(self, text: str) -> tuple[Any, ...]:
+        """The values of a list that one of its items stands for: one, unless it is a series. ValueError as above."""
+        series = self.kind.series(text) if self.kind.series is not None else None
+        return (
+            (self.parse(text),) if series is None else tuple(self._checked(value, text) for value in series)
+        )
+
+    def _checked(self, value: Any, text: str) -> Any:
         if self.choices and value not in self.choices:
             raise ValueError(f"is not one of {', '.join(self.choices)}{did_you_mean(text, self.choices)}")
         for word, reason in self.reserved:
@@ -259,13 +272,13 @@ KEYS: tuple[Key, ...] = (
     ),
     Key(
         name="delivery.retry_schedule",
-        kind=DURATIONS,
+        kind=WAITS,
         default=(60.0, 60.0),
         minimum=0.0,
         maximum=30 * DAY,
         at_least=1,
         reloadable=True,
-        sentence="Waits between attempts, the last one repeated as needed; a webhook may have its own.",
+        sentence="Waits between attempts, the last one repeated; or, doubling each time, exponential 10s to 6h.",
     ),
     Key(
         name="delivery.retry_jitter",
@@ -400,6 +413,14 @@ KEYS: tuple[Key, ...] = (
         sentence="Where `pgrelay run` answers over HTTP, such as 127.0.0.1:8060.",
     ),
     Key(
+        name="http.metrics_webhooks",
+        kind=INTEGER,
+        default=200,
+        minimum=0,
+        maximum=10_000,
+        sentence="How many webhooks have figures of their own at /metrics; all others share webhook_id other.",
+    ),
+    Key(
         name="log.level",
         kind=TEXT,
         default="info",
@@ -453,7 +474,7 @@ SECTIONS = {
     "circuit": "When a webhook whose attempts all fail is called less often, and when no more.",
     "network": "What may be called, and how.",
     "secrets": "How secrets of webhooks are kept.",
-    "http": "What is served over HTTP: health, for those who look after it.",
+    "http": "What is served over HTTP: health and metrics for those who look after it, the API for those with a token.",
     "log": "What is written to standard output.",
     "retention": "How long what is done is kept.",
 }

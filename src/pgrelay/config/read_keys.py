@@ -1,6 +1,6 @@
 """Document -> values of the keys, by the table in keys.py. Says nothing of sources."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pgrelay.config.document import Findings, Scalar, Table, cited, is_null
@@ -47,7 +47,7 @@ def _value_in(section: Section, key: Key, findings: Findings) -> Any:
     """The value, or None where something was wrong with it."""
     if key.kind.many:
         scalars = section.scalars(key.field, key.at_least) or ()
-        return tuple(_parse(scalar, key, findings) for scalar in scalars)
+        return tuple(value for scalar in scalars for value in _parse_item(scalar, key, findings))
     node = section.table.entries[key.field].value
     if key.empty_means is not None and isinstance(node, Scalar) and (node.is_null or not node.text):
         return key.default
@@ -56,11 +56,23 @@ def _value_in(section: Section, key: Key, findings: Findings) -> Any:
 
 
 def _parse(scalar: Scalar, key: Key, findings: Findings) -> Any:
+    """One value."""
+    return _read(key.parse, scalar, key, findings)
+
+
+def _parse_item(scalar: Scalar, key: Key, findings: Findings) -> tuple[Any, ...]:
+    """What one item of a list stands for."""
+    values: tuple[Any, ...] | None = _read(key.parse_item, scalar, key, findings)
+    return () if values is None else values
+
+
+def _read(parse: Callable[[str], Any], scalar: Scalar, key: Key, findings: Findings) -> Any:
+    """None where something was wrong with it."""
     if scalar.quoted and not key.kind.may_be_quoted:
         findings.add(scalar.place, key.name, "is in quotes, which makes it text: write it without them")
         return None
     try:
-        return key.parse(scalar.text.strip())
+        return parse(scalar.text.strip())
     except ValueError as error:
         findings.add(scalar.place, key.name, f"{'the value' if key.secret else cited(scalar.text)} {error}")
         return None

@@ -83,6 +83,7 @@ class SecretsSettings:
 class HttpSettings:
     #: "HOST:PORT", the host an address; None: nothing is served.
     listen: str | None = _default("http.listen")
+    metrics_webhooks: int = _default("http.metrics_webhooks")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ _WHOLE = r"(?:0|[1-9][0-9]{0,14})"
 _INTEGER = re.compile(rf"-?{_WHOLE}")
 _NUMBER = re.compile(rf"-?{_WHOLE}(?:\.[0-9]{{1,30}})?")
 _DURATION = re.compile(rf"({_WHOLE}(?:\.[0-9]{{1,30}})?) ?(ms|s|m|h|d)?")
+_GROWTH = re.compile(r"exponential +(\S+) +to +(\S+)|exponential +(\S+?)\.\.(\S+)")
 _SIZE = re.compile(rf"({_WHOLE}) ?(B|KiB|MiB|GiB)?")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -50,6 +51,30 @@ def show_duration(seconds: float) -> str:
     if milliseconds and milliseconds / 1000 == seconds:
         return f"{milliseconds}ms"
     return show_number(seconds) + "s"
+
+
+def parse_growth(text: str) -> tuple[float, ...] | None:
+    """What `exponential 10s to 6h` stands for: each wait twice the one before, 6 h at last. None for other text."""
+    if not text.startswith("exponential"):
+        return None
+    found = _GROWTH.fullmatch(text)
+    if found is None:
+        raise ValueError("is not a growing schedule: write it like exponential 10s to 6h")
+    wait, longest = (_part(part) for part in found.groups() if part is not None)
+    if not 0 < wait <= longest:
+        raise ValueError("does not grow: the first wait must be more than 0s, and the last no shorter")
+    waits = []
+    while wait < longest:
+        waits.append(wait)
+        wait *= 2
+    return (*waits, longest)
+
+
+def _part(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as fault:
+        raise ValueError(f"has a wait that is none: {text!r} {fault}") from None
 
 
 def parse_size(text: str) -> int:

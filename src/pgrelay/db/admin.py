@@ -27,6 +27,10 @@ LOCK_TIMEOUT = "200ms"
 LOCK_TRIES = 10
 LOCK_PAUSE = 0.1
 
+#: What stands before names, see Admin.
+EVERYTHING = "pgrelay."
+ONLY_THE_TENANTS = "pgrelay.tenant_"
+
 
 async def open_admin(
     dsn: str, *, application_name: str, connect_timeout: float, statement_timeout: float
@@ -43,10 +47,15 @@ async def open_admin(
 
 
 class Admin:
-    """One connection in autocommit mode."""
+    """One connection in autocommit mode.
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    `schema` stands before the names of what is read and called: where it acts for a tenant (db/sessions.py), these are
+    the views and verbs that keep to what is the tenant's, named as the others are with tenant_ before.
+    """
+
+    def __init__(self, connection: AsyncConnection, schema: str = EVERYTHING) -> None:
         self.connection = connection
+        self.schema = schema
 
     @property
     def role(self) -> str:
@@ -128,9 +137,10 @@ class Admin:
                 f"As the owner of the schema: {grant_statement('pgrelay_admin', self.role)}",
             )
         if isinstance(error, errors.CheckViolation) and not error.diag.message_hint:
-            return Refused((error.diag.constraint_name or text).replace("_", " "))
+            constraint = error.diag.constraint_name
+            return Refused((constraint or text).replace("_", " "), constraint=constraint)
         if isinstance(error, errors.QueryCanceled):
-            return Refused(
+            return TookTooLong(
                 f"it took too long: {text}", "Raise database.statement_timeout in the configuration."
             )
         if isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected):
@@ -142,6 +152,10 @@ class Admin:
 
 class LockRefused(Refused):
     """A lock was not had in time."""
+
+
+class TookTooLong(Refused):
+    """The statement timeout ended it."""
 
 
 def grant_statement(group: str, role: str) -> str:

@@ -7,6 +7,7 @@ from secrets import token_hex
 from psycopg import AsyncConnection, sql
 
 from pgrelay.db.admin import Admin, Row
+from pgrelay.db.admin_webhooks import HEALTH
 
 #: What a daemon calls, and the tables that it writes: these functions run with its own rights.
 DAEMON_VERBS = (
@@ -93,8 +94,19 @@ async def may_apply(admin: Admin, tables: list[str]) -> Row:
 async def missing_roles(admin: Admin) -> list[str]:
     """Group roles that do not exist in the cluster."""
     rows = await admin.rows(
-        "select r from unnest(array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader']) as r"
+        "select r from unnest(array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader', 'pgrelay_tenant']) as r"
         " where not exists (select from pg_roles where rolname = r)"
+    )
+    return [row["r"] for row in rows]
+
+
+async def roles_not_taken(admin: Admin) -> list[str]:
+    """Roles of which this role would have to be a member to act for all who may use the API."""
+    rows = await admin.rows(
+        "select r from unnest(array['pgrelay_reader', 'pgrelay_tenant']) as r"
+        " where not coalesce(pg_has_role(to_regrole(r), 'member'), false)"
+        " union all select 'pgrelay_admin' where not has_table_privilege('pgrelay.webhook_configurations', 'insert')"
+        " order by r"
     )
     return [row["r"] for row in rows]
 
@@ -134,6 +146,16 @@ async def secrets(admin: Admin) -> Row:
 async def urls(admin: Admin) -> list[Row]:
     """Id, name and URL of active webhooks; what is masked in them does not matter for where they lead."""
     return await admin.rows("select id, name, url from pgrelay.webhooks where is_active order by id")
+
+
+async def troubled_webhooks(admin: Admin) -> list[Row]:
+    """Webhooks that were disabled, whose circuit is open, or whose receiver asked to be left alone."""
+    return await admin.rows(
+        f"select w.id, w.name, w.is_active, w.disabled_at, w.disabled_reason, {HEALTH}"
+        " from pgrelay.webhook_configurations w left join pgrelay.webhook_health h on h.webhook_id = w.id"
+        " where w.disabled_at is not null or h.probe_wait is not null or h.held_until > clock_timestamp()"
+        " order by w.disabled_at desc nulls last, h.failing_since, w.id"
+    )
 
 
 async def notification_arrives(admin: Admin, wait: float) -> bool:

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from pgrelay.db.admin import Admin, Row
+from pgrelay.db.admin_webhooks import HEALTH
 
 
 async def copy_problem(admin: Admin, environment: str) -> str | None:
@@ -59,16 +60,18 @@ async def webhooks_by_health(admin: Admin, limit: int) -> list[Row]:
     """Webhooks, those that fail now first, then those with the oldest backlog."""
     return await admin.rows(
         "select s.webhook_id, s.company_id, s.name, s.is_active, s.paused,"
-        " coalesce(h.succeeded, 0) as succeeded_last_hour,"
-        " coalesce(h.failed, 0) as failed_last_hour, coalesce(h.attempts_failed, 0) as attempts_failed_last_hour,"
+        f" w.disabled_at, w.disabled_reason, {HEALTH},"
+        " coalesce(m.succeeded, 0) as succeeded_last_hour,"
+        " coalesce(m.failed, 0) as failed_last_hour, coalesce(m.attempts_failed, 0) as attempts_failed_last_hour,"
         " s.success_rate::float8 as success_rate, s.pending_deliveries, s.oldest_pending_at, s.last_triggered_at"
-        " from pgrelay.webhook_stats s left join ("
+        " from pgrelay.webhook_stats s join pgrelay.webhook_configurations w on w.id = s.webhook_id"
+        " left join pgrelay.webhook_health h on h.webhook_id = s.webhook_id left join ("
         "   select webhook_id, sum(deliveries_succeeded)::bigint as succeeded,"
         "   sum(deliveries_failed)::bigint as failed,"
         "   sum(attempts_failed)::bigint as attempts_failed from pgrelay.metrics"
-        "   where minute > clock_timestamp() - interval '1 hour' group by webhook_id) h on h.webhook_id = s.webhook_id"
-        " order by coalesce(h.failed, 0) desc, coalesce(h.attempts_failed, 0) desc, s.oldest_pending_at nulls last,"
-        " s.last_triggered_at desc nulls last, s.webhook_id limit %s",
+        "   where minute > clock_timestamp() - interval '1 hour' group by webhook_id) m on m.webhook_id = s.webhook_id"
+        " order by circuit_open desc, coalesce(m.failed, 0) desc, coalesce(m.attempts_failed, 0) desc,"
+        " s.oldest_pending_at nulls last, s.last_triggered_at desc nulls last, s.webhook_id limit %s",
         limit,
     )
 
@@ -94,13 +97,15 @@ async def deadlines(admin: Admin) -> list[Row]:
 async def replay_count(admin: Admin, webhook_id: int, since: datetime, until: datetime) -> int:
     """How many events a replay would send."""
     return int(
-        await admin.value("select count(*) from pgrelay.replay_events(%s, %s, %s)", webhook_id, since, until)
+        await admin.value(
+            f"select count(*) from {admin.schema}replay_events(%s, %s, %s)", webhook_id, since, until
+        )
     )
 
 
 async def replay(admin: Admin, webhook_id: int, since: datetime, until: datetime) -> int:
     """Send them again; how many."""
-    return int(await admin.value("select pgrelay.replay(%s, %s, %s)", webhook_id, since, until))
+    return int(await admin.value(f"select {admin.schema}replay(%s, %s, %s)", webhook_id, since, until))
 
 
 async def recapture(admin: Admin, source: str | None, error_id: int | None) -> list[Row]:

@@ -13,11 +13,39 @@ from pgrelay.masking import MASK
 from pgrelay.sealing import Kept, Keyring, Unopened
 from pgrelay.signing import generate_secret, is_standard
 
+#: What all daemons know of it: failures since the last success, and the daemon that serves it alone.
+HEALTH = (
+    "coalesce(h.failures_in_row, 0) as failures_in_row, h.failing_since, h.probe_wait is not null as circuit_open,"
+    " case when h.probe_wait is not null or h.held_until > clock_timestamp() then h.held_until end as held_until"
+)
+_OWNER = (
+    "(select d.name from pgrelay.webhook_owners o join pgrelay.daemons d on d.id = o.daemon_id"
+    " where o.webhook_id = w.id and d.ended_at is null and d.lease_until > clock_timestamp()) as owner_daemon"
+)
 _FIGURES = (
     "s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
     " s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
 )
-_FROM = "from pgrelay.webhooks w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
+#: What every role may see of a webhook in the table; its URL, secrets and header values not all may.
+_OPEN = (
+    "w.id, w.company_id, w.name, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
+    " w.max_retry_attempts, w.retry_schedule, w.max_concurrency, w.rate_limit_per_second, w.ordering,"
+    " w.disabled_at, w.disabled_reason, w.description, w.created_by, w.previous_secret_expires_at,"
+    " w.secret_revealed_at, w.version, w.created_at, w.updated_at"
+)
+#: With the URL in the clear, and masked; of headers the names alone.
+_CLEAR = (
+    f"select {_OPEN}, w.url, array(select jsonb_object_keys(w.headers)) as header_names"
+    " from pgrelay.webhook_configurations w"
+)
+_MASKED = (
+    f"select {_OPEN}, v.url, v.header_names"
+    " from pgrelay.webhook_configurations w join pgrelay.webhooks v on v.id = w.id"
+)
+_FROM = (
+    "from pgrelay.webhooks w left join pgrelay.webhook_stats s on s.webhook_id = w.id"
+    " left join pgrelay.webhook_health h on h.webhook_id = w.id"
+)
 
 _NO_KEYS = Keyring()
 
@@ -25,7 +53,8 @@ _NO_KEYS = Keyring()
 WRITABLE = frozenset(
     {
         *("company_id", "name", "url", "subscribed_events", "secret_key", "is_active", "timeout_seconds"),
-        *("max_retry_attempts", "retry_schedule", "headers", "description", "paused"),
+        *("max_retry_attempts", "retry_schedule", "headers", "description", "paused", "max_concurrency"),
+        *("rate_limit_per_second", "ordering", "created_by", "secret_revealed_at"),
     }
 )
 
@@ -33,7 +62,7 @@ WRITABLE = frozenset(
 async def webhooks(admin: Admin, company: str | None = None) -> list[Row]:
     """All of them, or one tenant's, with their figures; masked."""
     found = await admin.rows(
-        f"select w.*, {_FIGURES} {_FROM}"
+        f"select w.*, {HEALTH}, {_OWNER}, {_FIGURES} {_FROM}"
         " where %(company)s::text is null or w.company_id = %(company)s order by w.id",
         company=company,
     )
@@ -42,10 +71,38 @@ async def webhooks(admin: Admin, company: str | None = None) -> list[Row]:
 
 async def webhook(admin: Admin, webhook_id: int) -> Row:
     """One webhook with its figures; masked. Refused if there is none."""
-    found = await admin.one(f"select w.*, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
+    found = await admin.one(f"select w.*, {HEALTH}, {_OWNER}, {_FIGURES} {_FROM} where w.id = %s", webhook_id)
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
     return _masked(found)
+
+
+async def page(
+    admin: Admin, *, company: str | None, active: bool | None, after: int, clear: bool, limit: int
+) -> list[Row]:
+    """Webhooks from the one after `after` on, by id, without figures; URLs in the clear for those who may see them."""
+    return await admin.rows(
+        f"{_CLEAR if clear else _MASKED}"
+        " where w.id > %(after)s and (%(company)s::text is null or w.company_id = %(company)s)"
+        " and (%(active)s::boolean is null or w.is_active = %(active)s) order by w.id limit %(limit)s",
+        company=company,
+        active=active,
+        after=after,
+        limit=limit,
+    )
+
+
+async def configuration(admin: Admin, webhook_id: int, *, clear: bool, lock: bool = False) -> Row | None:
+    """One webhook as `page` gives it, None if there is none; `lock` keeps others from changing it meanwhile."""
+    return await admin.one(
+        f"{_CLEAR if clear else _MASKED} where w.id = %s{' for update of w' if lock else ''}", webhook_id
+    )
+
+
+async def reveal(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> str | None:
+    """The webhook's secret if there is one and nobody was shown it; from now on somebody was."""
+    found = await admin.value("select pgrelay.reveal_secret(%s)", webhook_id)
+    return None if found is None else _opened(keys, Kept(found, None, None), webhook_id).secret_key
 
 
 def _masked(row: Row) -> Row:
@@ -151,6 +208,11 @@ async def update_headers(
     )
 
 
+async def close_circuit(admin: Admin, webhook_id: int) -> bool:
+    """Forget its failures; whether there were any."""
+    return bool(await admin.value("select pgrelay.close_circuit(%s)", webhook_id))
+
+
 async def delete(admin: Admin, webhook_id: int) -> None:
     """Delete a webhook; what it is owed is cancelled. Refused if there is none."""
     gone = await admin.value(
@@ -212,13 +274,13 @@ async def keep(admin: Admin, webhook_id: int, version: int, kept: Kept) -> bool:
 
 async def send_test(admin: Admin, webhook_id: int) -> int:
     """Send a test event; its id."""
-    return int(await admin.value("select pgrelay.test_webhook(%s)", webhook_id))
+    return int(await admin.value(f"select {admin.schema}test_webhook(%s)", webhook_id))
 
 
 async def delivery_of(admin: Admin, event_id: int, webhook_id: int) -> Row | None:
     """The delivery of an event to a webhook, once the daemon has made it."""
     return await admin.one(
-        "select id, status, attempts from pgrelay.deliveries where event_id = %s and webhook_id = %s",
+        f"select id, status, attempts from {admin.schema}deliveries where event_id = %s and webhook_id = %s",
         event_id,
         webhook_id,
     )

@@ -90,8 +90,9 @@ def translate(error: psycopg.Error) -> PgrelayError:
     hint = error.diag.message_hint or ""
     state = error.sqlstate or ""
     if state.startswith("PGR"):
-        kind = NotPermitted if state == "PGR12" else Refused
-        return kind(text, hint)
+        if state == "PGR12":
+            return NotPermitted(text, hint)
+        return Refused(text, hint, constraint=error.diag.constraint_name)
     if isinstance(error, errors.InsufficientPrivilege):
         return NotPermitted(
             text, hint or "Grant the role pgrelay_daemon (or pgrelay_admin) to the role that connects."
@@ -116,7 +117,7 @@ def translate(error: psycopg.Error) -> PgrelayError:
         )
     if state.startswith("XX"):
         return DatabaseUnavailable(text, hint or "This is a fault inside the server; its log says more.")
-    return Refused(text, hint)
+    return Refused(text, hint, constraint=error.diag.constraint_name)
 
 
 class Link:

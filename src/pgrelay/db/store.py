@@ -4,16 +4,22 @@ Every verb is one statement calling one function of the schema pgrelay; what it 
 All may raise DatabaseUnavailable, and then may or may not have happened.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
 from pgrelay.circuit import CircuitLimits, Report, WebhookState
+from pgrelay.db import health
 from pgrelay.db.arrays import numbers, texts
 from pgrelay.db.connect import Link
+from pgrelay.db.health import Health
 from pgrelay.delivery import AWAITED, Claim, Outcome, Webhook
 from pgrelay.sealing import Kept, Keyring, Unopened
 
@@ -62,19 +68,34 @@ class Deadlines:
 
 
 class Store:
-    """The verbs over one link. Give each task that must not wait for another a store of its own."""
+    """The verbs over one link. Give each task that must not wait for another a store of its own.
 
-    def __init__(self, link: Link, encoding: str = "UTF8", keys: Keyring | None = None) -> None:
+    `on_round_trip(verb, seconds)` hears of every statement that was answered.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        encoding: str = "UTF8",
+        keys: Keyring | None = None,
+        *,
+        on_round_trip: Callable[[str, float], None] | None = None,
+    ) -> None:
         self._link = link
         #: Open what is sealed.
         self._keys = Keyring() if keys is None else keys
+        self._on_round_trip = on_round_trip
         #: What bodies are converted to; SQL_ASCII in a database of that encoding, whose bytes mean nothing certain.
         self.encoding = encoding
 
     async def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         async def verb(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+            began = time.monotonic()
             cursor = await connection.execute(query.encode(), parameters, binary=True)
-            return await cursor.fetchall()
+            rows = await cursor.fetchall()
+            if self._on_round_trip is not None:
+                self._on_round_trip(verb_of(query), time.monotonic() - began)
+            return rows
 
         return await self._link.run(verb)
 
@@ -89,9 +110,10 @@ class Store:
             daemon_id, limit, room, numbers(free), numbers(free.values()), default_free, self.encoding,
         )  # fmt: skip
         expansion = Expansion()
+        arrived = asyncio.get_running_loop().time()
         for row in rows:
             if row[0] is not None:
-                expansion.claims.append(Claim._make(row))
+                expansion.claims.append(Claim._make((*row, arrived)))
             elif row[2] is not None:
                 expansion.backlog[row[2]] = row[5]
             elif row[5] == -1:
@@ -110,7 +132,8 @@ class Store:
             numbers(item[2] for item in wanted),
             self.encoding,
         )
-        return [Claim._make(row) for row in rows]
+        arrived = asyncio.get_running_loop().time()
+        return [Claim._make((*row, arrived)) for row in rows]
 
     async def pending_webhooks(self, daemon_id: int, after: int = 0, limit: int = 500) -> list[Pending]:
         """Webhooks with pending deliveries that this daemon may send, by id after `after`."""
@@ -305,6 +328,20 @@ class Store:
         rows = await self._rows("select count(*) from pgrelay.capture_errors where recaptured_at is null")
         return int(rows[0][0])
 
+    async def health(self) -> Health:
+        """The figures of pgrelay.health."""
+        rows = await self._rows(health.QUERY)
+        return Health._make(map(float, rows[0]))
+
+    async def overdue_webhooks(self, limit: int) -> dict[int, float]:
+        """Webhooks with a delivery that should have gone out a second ago: how late it is, the latest first."""
+        rows = await self._rows(
+            "select webhook_id, -due_in from pgrelay.pending_webhooks(0, 100000) where due_in < -1"
+            " order by due_in limit %s",
+            limit,
+        )
+        return dict(rows)
+
     # The bell ----------------------------------------------------------------------------------------------------
 
     async def want_bell(self, wanted: bool) -> None:
@@ -324,6 +361,13 @@ class Store:
         """Every transaction with a lower id has ended."""
         rows = await self._rows("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
         return int(rows[0][0])
+
+
+@lru_cache
+def verb_of(query: str) -> str:
+    """The verb that a statement calls, or the table it reads: its first name in pgrelay, else in pg_catalog."""
+    found = re.search(r"\bpgrelay\.(\w+)", query) or re.search(r"\b(pg_\w+)\(", query)
+    return found[1] if found is not None else "other"
 
 
 def _readable(body: bytes | None) -> str | None:

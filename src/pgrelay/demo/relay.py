@@ -7,6 +7,7 @@ any orderly way. They lead sessions of their own, so that Ctrl-C in a terminal r
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from subprocess import DEVNULL, Popen
@@ -88,6 +89,9 @@ class Relay:
         finally:
             _kill(process)
         summary = self._said.read_text(errors="replace")
+        if code == -signal.SIGINT:
+            # Ctrl-C met it before it had a session of its own; we were met too, and end with this
+            await asyncio.sleep(_LOOK_EVERY)
         if code:
             raise NotAsPromised(f"pgrelay {name} ended with exit code {code}", summary)
         return summary.partition("Next:")[0].strip()

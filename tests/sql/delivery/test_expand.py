@@ -202,9 +202,9 @@ def test_an_event_that_commits_later_than_its_followers_is_not_missed(
 
 def test_events_that_nobody_is_owed_are_done_too(db: psycopg.Connection) -> None:
     add_event(db)
-    assert value(db, "select pgrelay.unexpanded_events()") == 1
+    assert value(db, "select events from pgrelay.unexpanded_events()") == 1
     pend(db, sign_on(db))
-    assert value(db, "select pgrelay.unexpanded_events()") == 0
+    assert value(db, "select events from pgrelay.unexpanded_events()") == 0
     add_webhook(db)
     pend(db, sign_on(db))
     assert owed(db) == []

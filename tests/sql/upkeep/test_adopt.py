@@ -176,7 +176,7 @@ def test_an_adopted_copy_that_keeps_sends_exactly_what_was_owed_and_then_goes_on
     make: CopyMaker = request.getfixturevalue(how)
     with make(database).connect() as copy:
         assert adopt(copy, "keep") == 4
-        assert value(copy, "select pgrelay.unexpanded_events()") == 2
+        assert value(copy, "select events from pgrelay.unexpanded_events()") == 2
         assert sendable(copy) == [2, 3, 4, 5, 6, 7]
         add_event(copy)
         assert sendable(copy) == [8]
@@ -192,7 +192,7 @@ def test_an_adopted_copy_that_cancels_sends_nothing_old_and_then_goes_on(
     make: CopyMaker = request.getfixturevalue(how)
     with make(database).connect() as copy:
         assert adopt(copy, "cancel") == 4
-        assert value(copy, "select pgrelay.unexpanded_events()") == 0
+        assert value(copy, "select events from pgrelay.unexpanded_events()") == 0
         assert sendable(copy) == []
         rows = copy.execute(
             "select event_id, status, last_error from pgrelay.delivery_history order by event_id"

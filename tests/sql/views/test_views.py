@@ -111,7 +111,18 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
     add_event(db)
     db.execute("insert into pgrelay.capture_errors (source) values ('a'), ('b')")
     db.execute(
-        "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at) values ('s', 'a.b', '1', now())"
+        "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)"
+        " values ('s', 'a.b', '1', now()), ('s', 'a.b', '2', now() + interval '1 hour')"
+    )
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries, held_until, probe_wait)"
+        " values (7, 1, 0, now() + interval '1 min', null), (8, 1, 0, now() - interval '1 min', null), (9, 9, 0, now(), 10)"
+    )
+    gone, forgotten = add_webhook(db, events=["a.b"]), add_webhook(db, events=["a.b"], is_active=False)
+    db.execute("select pgrelay.disable_webhook(%s, 'gone')", (gone,))
+    db.execute(
+        "update pgrelay.webhook_configurations set disabled_at = now() - interval '8 days' where id = %s",
+        (forgotten,),
     )
     found = health()
     untried = value(
@@ -131,14 +142,54 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
         "capture_errors_open": 2,
         "deadlines_overdue": 1,
         "notification_queue_usage": 0.0,
+        "oldest_event_at": value(db, "select max(occurred_at) from pgrelay.outbox"),
+        "oldest_due_at": value(
+            db,
+            "select min(next_attempt_at) from pgrelay.delivery_queue where webhook_id <> %s",
+            paused,
+        ),
+        "oldest_deadline_at": value(db, "select min(fire_at) from pgrelay.deadlines"),
+        "webhooks_paused": 1,
+        "circuits_open": 1,
+        "webhooks_held": 1,
+        "disabled_last_week": 1,
     }
+
+
+def test_what_is_held_back_on_purpose_is_not_overdue(db: psycopg.Connection) -> None:
+    held, served = add_webhook(db), add_webhook(db)
+    daemon = sign_on(db)
+    add_events(db, 1)
+    pend(db, daemon)
+    overdue = (
+        "select array[oldest_untried_at, oldest_due_at] = (select array[min(created_at), min(next_attempt_at)]"
+        " from pgrelay.delivery_queue where webhook_id = %s) from pgrelay.health"
+    )
+    db.execute(
+        "update pgrelay.delivery_queue set created_at = now() - interval '1 day' where webhook_id = %s",
+        (held,),
+    )
+    db.execute("update pgrelay.delivery_queue set next_attempt_at = created_at")
+    assert value(db, overdue, held)
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries, held_until, probe_wait)"
+        " values (%s, 9, 0, now() + interval '1 hour', 60)",
+        (held,),
+    )
+    assert value(db, overdue, served)
+    assert value(db, "select circuits_open from pgrelay.health") == 1
+    db.execute("update pgrelay.delivery_queue set next_attempt_at = 'infinity'")
+    row = db.execute(
+        "select oldest_untried_at, oldest_due_at, deliveries_pending from pgrelay.health"
+    ).fetchone()
+    assert row == (None, None, 2)
 
 
 def test_events_waiting_are_counted_exactly_also_between_pages(
     database: Database, db: psycopg.Connection
 ) -> None:
     daemon = sign_on(db)
-    count = "select pgrelay.unexpanded_events()"
+    count = "select events from pgrelay.unexpanded_events()"
     with database.connect(autocommit=False) as slow:
         add_event(slow)  # the lowest id of all, and not committed when the window is opened
         add_events(db, 10)
@@ -162,7 +213,9 @@ def test_no_view_shows_a_secret_or_a_header_value_or_a_token_in_a_url(db: psycop
     db.execute("select pgrelay.rotate_secret(id) from pgrelay.webhook_configurations")
     views = db.execute("select viewname from pg_views where schemaname = 'pgrelay'").fetchall()
     names = {name for (name,) in views}
-    assert names == {"deliveries", "health", "metrics", "webhook_logs", "webhook_stats", "webhooks"}
+    assert {name for name in names if not name.startswith("tenant_")} == {
+        *("deliveries", "health", "metrics", "webhook_logs", "webhook_stats", "webhooks")
+    }
     shown = "".join(
         str(db.execute(f"select v::text from pgrelay.{name} v".encode()).fetchall()) for name in names
     )

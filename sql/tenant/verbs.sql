@@ -1,0 +1,44 @@
+-- What the role pgrelay_tenant calls instead of the verbs: the same, for its own tenant's things. Others' do not exist.
+
+create or replace function pgrelay.is_tenants_webhook(p_webhook_id bigint)
+returns boolean language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select exists (select from pgrelay.webhook_configurations where id = p_webhook_id and company_id = pgrelay.tenant())
+$$;
+comment on function pgrelay.is_tenants_webhook(bigint) is 'Whether a webhook is there and the tenant''s.';
+
+create or replace function pgrelay.tenant_retry_delivery(p_id bigint)
+returns boolean language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+select case when exists (select from pgrelay.tenant_deliveries where id = p_id) then pgrelay.retry_delivery(p_id) else false end
+$$;
+comment on function pgrelay.tenant_retry_delivery(bigint) is 'pgrelay.retry_delivery() for a delivery of the tenant''s; false for others''.';
+
+create or replace function pgrelay.tenant_cancel_delivery(p_id bigint)
+returns boolean language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+select case when exists (select from pgrelay.tenant_deliveries where id = p_id) then pgrelay.cancel_delivery(p_id) else false end
+$$;
+comment on function pgrelay.tenant_cancel_delivery(bigint) is 'pgrelay.cancel_delivery() for a delivery of the tenant''s; false for others''.';
+
+create or replace function pgrelay.tenant_test_webhook(p_webhook_id bigint)
+returns bigint language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+select pgrelay.test_webhook(case when pgrelay.is_tenants_webhook(p_webhook_id) then p_webhook_id end)
+$$;
+comment on function pgrelay.tenant_test_webhook(bigint) is 'pgrelay.test_webhook() for a webhook of the tenant''s; PGR20 for others''.';
+
+create or replace function pgrelay.tenant_replay_events(p_webhook_id bigint, p_since timestamptz, p_until timestamptz)
+returns table (event_id bigint, event_slot smallint) language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+select * from pgrelay.replay_events(p_webhook_id, p_since, p_until) where pgrelay.is_tenants_webhook(p_webhook_id)
+$$;
+comment on function pgrelay.tenant_replay_events(bigint, timestamptz, timestamptz) is
+    'pgrelay.replay_events() for a webhook of the tenant''s; nothing for others''.';
+
+create or replace function pgrelay.tenant_replay(p_webhook_id bigint, p_since timestamptz, p_until timestamptz default clock_timestamp())
+returns bigint language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+select pgrelay.replay(case when pgrelay.is_tenants_webhook(p_webhook_id) then p_webhook_id end, p_since, p_until)
+$$;
+comment on function pgrelay.tenant_replay(bigint, timestamptz, timestamptz) is 'pgrelay.replay() for a webhook of the tenant''s; PGR20 for others''.';

@@ -1,0 +1,5 @@
+"""All routes of the API, in the order in which its document lists them."""
+
+from pgrelay.api import deliveries, events, webhooks
+
+ROUTES = [*webhooks.ROUTES, *deliveries.ROUTES, *events.ROUTES]

@@ -1,0 +1,69 @@
+"""`pgrelay api`: the REST API alone, without a daemon."""
+
+import asyncio
+import ipaddress
+import signal
+import sys
+
+from pgrelay.cli.context import Context
+from pgrelay.errors import Refused
+
+
+async def api(context: Context) -> int:
+    from pgrelay.api.app import api_app, make_app
+    from pgrelay.api.server import serving
+    from pgrelay.cli import findings
+    from pgrelay.db import admin_checks, tokens
+    from pgrelay.db.connect import Connection, connect
+    from pgrelay.db.guard import refuse_standby, refuse_unknown_schema
+    from pgrelay.logs import configure, log_observation
+    from pgrelay.observation import HttpServing
+
+    settings = context.settings
+    listen = context.argument("listen")
+    async with context.admin() as admin:
+        if not is_loopback(listen) and not await tokens.any_usable(admin):
+            raise Refused(
+                f"{listen} is an address that others can reach, and there is no token yet",
+                "Make one first: pgrelay tokens create --help",
+            )
+        for finding in findings.of_api(await admin_checks.roles_not_taken(admin), admin.role):
+            context.out.say(f"Warning: {finding.message}.\n  {finding.mend}")
+
+    async def open_connection() -> Connection:
+        connection = await connect(
+            settings.database.dsn,
+            application_name="pgrelay api",
+            connect_timeout=settings.database.connect_timeout,
+            statement_timeout=settings.database.statement_timeout,
+        )
+        try:
+            await refuse_standby(connection)
+            await refuse_unknown_schema(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    configure(settings.log.level, settings.log.format, sys.stdout)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    served = make_app(
+        unready=lambda: None,
+        render_metrics=lambda _: (b"", "text/plain"),
+        api=api_app(open_connection, log_observation, context.keys),
+    )
+    async with serving(served, listen) as url:
+        log_observation(HttpServing(url))
+        await stopping.wait()
+    return 0
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach an address ("HOST:PORT"). A name other than localhost is taken for public."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
