@@ -243,6 +243,7 @@ class Daemon:
         )
         listener = Listener(
             lambda: self._open("listen"),
+            ring=beats.ring,
             on_note=lambda word: deliverer.notified(settle=word == "settle"),
             on_state=self._listening,
             proof_interval=10.0,

@@ -73,7 +73,7 @@ async def daemon(
     dsn: str, keys: Mapping[str, Any] | None = None, *, hears: bool = True
 ) -> AsyncIterator[Running]:
     """Run one while the block lasts, in a database that is adopted first. `hears`: begin when notifications arrive."""
-    adopt(dsn)
+    await asyncio.to_thread(adopt, dsn)  # what leads to the database may be served by this very loop
     made = Running(factories.settings(dsn, keys))
     made.start()
     assert made.task is not None

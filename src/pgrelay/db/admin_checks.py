@@ -2,8 +2,9 @@
 
 import time
 from datetime import datetime
+from secrets import token_hex
 
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 
 from pgrelay.db.admin import Admin, Row
 from pgrelay.db.admin_webhooks import HEALTH
@@ -158,17 +159,19 @@ async def troubled_webhooks(admin: Admin) -> list[Row]:
 
 
 async def notification_arrives(admin: Admin, wait: float) -> bool:
-    """Whether a notification to this very connection comes back within so many seconds."""
+    """Whether a notification from another session comes to this connection within so many seconds."""
     connection = admin.connection
+    info = connection.info
     with admin.translated():
-        # both in the one session: a pooler that gives each statement another one is what is looked for
-        channel = f"pgrelay_check_{connection.info.backend_pid}"
-        await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
-        try:
-            await connection.execute("select pg_notify(%s, '')", (channel,))
-            async for note in connection.notifies(timeout=wait, stop_after=1):
-                return note.channel == channel
-            return False
-        finally:
-            if not connection.closed:
-                await connection.execute(sql.SQL("unlisten {}").format(sql.Identifier(channel)))
+        # from another: a pooler in transaction mode passes on what comes during a statement of one's own
+        async with await AsyncConnection.connect(info.dsn, password=info.password, autocommit=True) as other:
+            channel = f"pgrelay_check_{token_hex(8)}"
+            await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+            try:
+                await other.execute("select pg_notify(%s, '')", (channel,))
+                async for note in connection.notifies(timeout=wait, stop_after=1):
+                    return note.channel == channel
+                return False
+            finally:
+                if not connection.closed:
+                    await connection.execute(sql.SQL("unlisten {}").format(sql.Identifier(channel)))

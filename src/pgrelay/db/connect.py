@@ -65,13 +65,17 @@ async def connect(
     try:
         connection = await AsyncConnection.connect(info, autocommit=True)
         try:
-            await connection.execute(
+            cursor = await connection.execute(
                 sql.SQL(
-                    "select set_config('statement_timeout', {}, false),"
+                    "select pg_backend_pid(), set_config('statement_timeout', {}, false),"
                     " set_config('default_transaction_isolation', 'read committed', false),"
                     " set_config('timezone', 'UTC', false)"
                 ).format(str(int(statement_timeout * 1000)))
             )
+            row = await cursor.fetchone()
+            if row is not None and row[0] != connection.info.backend_pid:
+                # A pooler is in between: what is prepared in one session may be asked for in another.
+                connection.prepare_threshold = None
         except BaseException:
             await connection.close()
             raise

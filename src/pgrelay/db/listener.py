@@ -1,11 +1,13 @@
 """The LISTEN connection: wake-ups in, nothing else.
 
 It never opens a transaction and reads its socket at all times, so that the server's notification queue never waits for
-it. The connection proves itself every `proof_interval` seconds: a notification to itself must come back. A pooler in
-transaction mode accepts LISTEN and delivers nothing, which no error would tell.
+it. The connection proves itself every `proof_interval` seconds: a notification from another session must come. From
+itself would prove nothing: a pooler in transaction mode accepts LISTEN, passes on what comes while a statement of this
+very connection runs, and drops the rest, which no error would tell.
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 
 import psycopg
@@ -20,14 +22,15 @@ CHANNEL = "pgrelay"
 class Listener:
     """Calls `on_note(payload)` for each notification, and `on_state(listening, why)` after each proof that changed it.
 
-    `run()` keeps a connection until cancelled, and connects anew `retry_in` seconds after a loss. What happened in
-    between is not told: whoever hears `on_state(True, "")` looks for it.
+    `ring(channel)` has another session notify a channel. `run()` keeps a connection until cancelled, and connects anew
+    `retry_in` seconds after a loss. What happened in between is not told: whoever hears `on_state(True, "")` looks.
     """
 
     def __init__(
         self,
         open_connection: Callable[[], Awaitable[AsyncConnection]],
         *,
+        ring: Callable[[str], Awaitable[None]],
         on_note: Callable[[str], None],
         on_state: Callable[[bool, str], None],
         proof_interval: float = 10.0,
@@ -35,6 +38,7 @@ class Listener:
         retry_in: float = 1.0,
     ) -> None:
         self._open = open_connection
+        self._ring = ring
         self._on_note = on_note
         self._on_state = on_state
         self._proof_interval = proof_interval
@@ -53,18 +57,16 @@ class Listener:
     async def _listen(self) -> None:
         connection = await self._open()
         try:
-            cursor = await connection.execute(
-                "select current_setting('max_prepared_transactions'), pg_backend_pid()"
-            )
+            cursor = await connection.execute("select current_setting('max_prepared_transactions')")
             row = await cursor.fetchone()
-            prepared, pid = row if row is not None else ("0", 0)
-            own = f"{CHANNEL}_{pid}"
+            prepared = "0" if row is None else row[0]
+            own = f"{CHANNEL}_{secrets.token_hex(8)}"
             await connection.execute(f'listen {CHANNEL}; listen "{own}"'.encode())
             proven = False
             while True:
-                await connection.execute("select pg_notify(%s, '')", (own,))
+                await self._ring(own)
                 if not await self._proof(connection, own):
-                    self._on_state(False, "a notification sent to itself did not come back (a pooler?)")
+                    self._on_state(False, "a notification from another session did not arrive (a pooler?)")
                     proven = False
                 elif not proven:
                     proven = True
@@ -83,7 +85,7 @@ class Listener:
             await connection.close()
 
     async def _proof(self, connection: AsyncConnection, own: str) -> bool:
-        """Whether the notification to itself comes back in time. Others may come with it in one packet."""
+        """Whether the notification that was asked for comes in time. Others may come with it in one packet."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._proof_timeout
         proven = False

@@ -348,6 +348,10 @@ class Store:
         """Say whether captures should notify: True before sleeping, False while busy. Seen at once by everybody."""
         await self._rows("select setval('pgrelay.wake', %s)", 2 if wanted else 1)
 
+    async def ring(self, channel: str) -> None:
+        """Notify a channel that only one connection listens on."""
+        await self._rows("select pg_notify(%s, '')::text", channel)
+
     async def draw_transaction_id(self) -> int:
         """A transaction id of its own: every transaction that began to write before has a lower one."""
         rows = await self._rows("select pg_current_xact_id()::text::bigint")
