@@ -72,9 +72,10 @@ def environment(place: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(place), "PYTHONUNBUFFERED": "1", "DEMO_TEST": str(place)}
 
 
-def start(place: Path, *words: str) -> subprocess.Popen[str]:
+@contextmanager
+def start(place: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """As from a terminal: what runs in the background, as these tests may, is born deaf to Ctrl-C."""
-    return subprocess.Popen(
+    with subprocess.Popen(
         [*DEMO, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -82,7 +83,11 @@ def start(place: Path, *words: str) -> subprocess.Popen[str]:
         env=environment(place),
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
-    )
+    ) as demo:
+        try:
+            yield demo
+        finally:
+            demo.kill()  # a test that fails leaves it running, and would wait for it for ever
 
 
 def run_meddled(place: Path, meddling: str) -> subprocess.CompletedProcess[str]:

@@ -111,8 +111,10 @@ class Feed:
                 await self._look()
                 async with self._looked:
                     self._looked.notify_all()
+                # not wait_for(): until Python 3.12 it can swallow a cancellation that comes with the event
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._came.wait(), INTERVAL)
+                    async with asyncio.timeout(INTERVAL):
+                        await self._came.wait()
         finally:
             async with self._looked:
                 self._looked.notify_all()
