@@ -73,6 +73,11 @@ def add_webhooks(commands: Commands) -> None:
     testing.add_argument(
         "--wait", type=seconds, default=30.0, metavar="SECONDS", help="how long to wait for it (30)"
     )
+    testing.add_argument(
+        "--explain",
+        action="store_true",
+        help="send it from here, past the queue, and explain every step: addresses, TLS, times, clock, signature",
+    )
 
     rotating = _one(
         verbs, "rotate-secret", "webhooks:rotate_secret", "give it a new secret, and show that once"
