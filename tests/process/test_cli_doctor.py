@@ -1,11 +1,8 @@
 """`webhooks test --explain`: one request taken apart, against receivers that are well, and ill in every way."""
 
-import asyncio
 import json
 import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -17,6 +14,7 @@ from support.command import Command, Done
 from support.factories import SECRET
 from support.receiver import Receiver, Seen, hang, ok, redirect, self_signed, slow, status
 from support.sending import names
+from support.threaded import receiving
 
 OPEN = (
     ("#allow_http: false", "allow_http: true"),
@@ -29,28 +27,6 @@ def pgrelay(app, tmp_path) -> Command:
     command = Command(tmp_path, app.dsn)
     command.configure(*OPEN)
     return command
-
-
-@contextmanager
-def receiving(receiver: Receiver) -> Iterator[Receiver]:
-    """The receiver in a thread of its own, for a command runs an event loop itself."""
-    ready, loop = threading.Event(), asyncio.new_event_loop()
-    ended = asyncio.Event()
-
-    async def serve() -> None:
-        async with receiver:
-            ready.set()
-            await ended.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield receiver
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join(10)
-        loop.close()
 
 
 def add(pgrelay: Command, url: str, *words: str) -> str:

@@ -260,6 +260,11 @@ async def rotate_secret(
     return new or found
 
 
+async def end_overlap(admin: Admin, webhook_id: int, version: int) -> bool:
+    """The old secret signs no more; False if none did, or the webhook has changed since that version."""
+    return bool(await admin.value("select pgrelay.end_overlap(%s, %s)", webhook_id, version))
+
+
 async def to_seal(admin: Admin, key_id: str) -> list[tuple[int, int, Kept]]:
     """Id, version and secrets of webhooks where anything is not sealed with this key."""
     rows = await admin.rows("select * from pgrelay.webhooks_to_seal(%s)", key_id)
