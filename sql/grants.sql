@@ -62,7 +62,7 @@ begin
         grant usage, select on all sequences in schema pgrelay to pgrelay_admin;
         grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
             pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval, text),
-            pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.exponential(integer, integer, double precision),
+            pgrelay.end_overlap(bigint, integer), pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.exponential(integer, integer, double precision),
             pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.close_circuit(bigint), pgrelay.emit(text, json, text, text, text),
             pgrelay.recapture(text, bigint), pgrelay.reveal_secret(bigint), pgrelay.revoke_token(bigint),
             pgrelay.recall(bigint, text, bytea), pgrelay.remember(bigint, text, jsonb) to pgrelay_admin;
@@ -91,7 +91,7 @@ begin
         grant select on pgrelay.tenant_deliveries, pgrelay.tenant_outbox, pgrelay.tenant_delivery_attempts, pgrelay.tenant_webhook_stats,
             pgrelay.tenant_metrics to pgrelay_tenant;
         grant execute on function pgrelay.generate_secret(), pgrelay.rotate_secret(bigint, interval, text),
-            pgrelay.reveal_secret(bigint), pgrelay.set_active(bigint, boolean), pgrelay.tenant_retry_delivery(bigint),
+            pgrelay.end_overlap(bigint, integer), pgrelay.reveal_secret(bigint), pgrelay.set_active(bigint, boolean), pgrelay.tenant_retry_delivery(bigint),
             pgrelay.tenant_cancel_delivery(bigint), pgrelay.tenant_test_webhook(bigint),
             pgrelay.tenant_replay_events(bigint, timestamptz, timestamptz), pgrelay.tenant_replay(bigint, timestamptz, timestamptz),
             pgrelay.recall(bigint, text, bytea), pgrelay.remember(bigint, text, jsonb) to pgrelay_tenant;

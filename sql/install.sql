@@ -40,6 +40,7 @@
 \ir webhook/set_active.sql
 \ir webhook/close_circuit.sql
 \ir webhook/rotate_secret.sql
+\ir webhook/end_overlap.sql
 \ir webhook/reveal_secret.sql
 \ir webhook/seal_webhook.sql
 \ir webhook/test_webhook.sql

@@ -36,11 +36,12 @@ FOR_READERS = FOR_ALL | {
 #: Those that see to it themselves whose a thing is, and those that only touch webhooks, which policies see to.
 FOR_TENANTS = FOR_ALL | {
     "tenant_retry_delivery", "tenant_cancel_delivery", "tenant_test_webhook", "tenant_replay", "tenant_replay_events",
-    "rotate_secret", "reveal_secret", "generate_secret", "set_active", "recall", "remember",
+    "rotate_secret", "end_overlap", "reveal_secret", "generate_secret", "set_active", "recall", "remember",
 }  # fmt: skip
 
 FOR_ADMINS = FOR_READERS | {
-    "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "generate_secret", "set_active",
+    "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "end_overlap",
+    "generate_secret", "set_active",
     "emit", "recapture", "exponential", "seal_with", "close_circuit", "webhooks_to_seal", "reveal_secret", "revoke_token", "recall", "remember",
 }  # fmt: skip
 

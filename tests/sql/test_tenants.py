@@ -91,11 +91,12 @@ def test_a_tenant_writes_its_own_webhooks_and_can_neither_make_nor_take_nor_give
     assert gone.fetchall() == []
     assert value(tenant, "select pgrelay.set_active(%s, false)", world.theirs) is False
     assert value(tenant, "select pgrelay.reveal_secret(%s)", world.theirs) is None
-    for verb in ("rotate_secret", "tenant_test_webhook"):
+    for verb in ("rotate_secret", "end_overlap", "tenant_test_webhook"):
         with pytest.raises(psycopg.Error) as refused:
             tenant.execute(f"select pgrelay.{verb}(%s)".encode(), (world.theirs,))
         assert refused.value.sqlstate == "PGR20"
     assert value(tenant, "select pgrelay.rotate_secret(%s)", world.mine).startswith("whsec_")
+    assert value(tenant, "select pgrelay.end_overlap(%s)", world.mine) is True
     assert value(tenant, "select pgrelay.tenant_test_webhook(%s)", world.mine) > 0
 
 

@@ -73,6 +73,11 @@ def add_webhooks(commands: Commands) -> None:
     testing.add_argument(
         "--wait", type=seconds, default=30.0, metavar="SECONDS", help="how long to wait for it (30)"
     )
+    testing.add_argument(
+        "--explain",
+        action="store_true",
+        help="send it from here, past the queue, and explain every step: addresses, TLS, times, clock, signature",
+    )
 
     rotating = _one(
         verbs, "rotate-secret", "webhooks:rotate_secret", "give it a new secret, and show that once"
@@ -84,9 +89,38 @@ def add_webhooks(commands: Commands) -> None:
         metavar="DURATION",
         help="how long the old one signs too (24h)",
     )
+    rotating.add_argument(
+        "--prove",
+        action="store_true",
+        help="then send it a test event signed with the new one alone, and see whether it accepts that",
+    )
+    _proof(rotating)
+
+    proving = _one(
+        verbs,
+        "prove-secret",
+        "rotation:prove",
+        "see whether it accepts the new secret alone, and end the old one",
+        epilog="  pgrelay webhooks rotate-secret 3\n  pgrelay webhooks prove-secret 3 --end-old\n",
+    )
+    _proof(proving)
 
     deleting = _one(verbs, "delete", "webhooks:delete", "delete it and cancel what it is owed")
     yes(deleting)
+
+
+def _proof(parser: argparse.ArgumentParser) -> None:
+    """How a new secret is proved."""
+    parser.add_argument(
+        "--wait",
+        type=seconds,
+        default=0.0,
+        metavar="DURATION",
+        help="try again until it is accepted, for so long (0: once)",
+    )
+    parser.add_argument(
+        "--end-old", action="store_true", help="end the old secret when the new one is accepted"
+    )
 
 
 def _limits(parser: argparse.ArgumentParser) -> None:

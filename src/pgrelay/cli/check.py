@@ -32,7 +32,7 @@ async def check(context: Context) -> int:
     found = []
     async for finding in _all(context):
         found.append(finding)
-        _print(context.out, finding)
+        print_finding(context.out, finding)
     context.out.value([finding.as_row() for finding in found])
     errors, warnings = (
         sum(finding.level is level for finding in found) for level in (Level.ERROR, Level.WARNING)
@@ -42,7 +42,8 @@ async def check(context: Context) -> int:
     return findings.exit_code(found)
 
 
-def _print(out: Output, finding: Finding) -> None:
+def print_finding(out: Output, finding: Finding) -> None:
+    """A line, and below it how to mend it."""
     mark, style = _MARKS[finding.level]
     out.print(f"{out.style(mark, style)} {finding.subject}: {printable(finding.message)}")
     if finding.mend:

@@ -15,6 +15,10 @@ _PAUSE = 0.1
 
 async def test(context: Context) -> int:
     """0 if the endpoint answered 2xx, 1 if it did not, or nobody sent it in time."""
+    if context.argument("explain"):
+        from pgrelay.cli.doctor import explain
+
+        return await explain(context)
     out, webhook_id, wait = context.out, context.argument("id"), context.argument("wait")
     async with context.admin() as admin:
         event_id = await admin_webhooks.send_test(admin, webhook_id)

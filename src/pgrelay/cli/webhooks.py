@@ -103,7 +103,7 @@ async def add(context: Context) -> int:
         secret = await _secret(admin, new, context.keys)
         context.out.value({**row, "secret_key": secret})
         context.out.print(f"Webhook {new} added: {printable(row['name'])}, {printable(row['url'])}")
-        _print_secret(context.out, secret, new)
+        print_secret(context.out, secret, new)
         _warn_of_policy(context, row["url"])
         context.out.say(f"Next: pgrelay webhooks test {new}")
     return 0
@@ -117,7 +117,8 @@ async def _secret(admin: Admin, webhook_id: int, keys: Keyring) -> str | None:
         return None
 
 
-def _print_secret(out: Output, secret: str | None, webhook_id: int) -> None:
+def print_secret(out: Output, secret: str | None, webhook_id: int) -> None:
+    """A new secret, to be handed on; None if it cannot be shown."""
     if secret is None:
         return out.say(
             "Its secret cannot be shown: this role may not read it, or it is sealed and the key is not here."
@@ -211,11 +212,19 @@ async def _confirm_cancelling(context: Context, act: str) -> None:
 
 
 async def rotate_secret(context: Context) -> int:
+    if context.argument("prove"):
+        from pgrelay.cli.rotation import rotate_and_prove
+
+        return await rotate_and_prove(context)
+    if context.argument("end_old") or context.argument("wait"):
+        raise UsageError(
+            "--end-old and --wait belong to --prove", "See pgrelay webhooks rotate-secret --help"
+        )
     webhook_id, overlap = context.argument("id"), context.argument("overlap")
     async with context.admin() as admin:
         secret = await admin_webhooks.rotate_secret(admin, webhook_id, overlap, context.keys)
         context.out.value({"id": webhook_id, "secret_key": secret, "overlap_seconds": overlap})
-        _print_secret(context.out, secret, webhook_id)
+        print_secret(context.out, secret, webhook_id)
         if overlap:
             context.out.say(
                 f"For {duration(overlap)} webhook-signature carries both signatures;"

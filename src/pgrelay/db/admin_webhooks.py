@@ -8,6 +8,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pgrelay.db.admin import Admin, Row
+from pgrelay.delivery import Webhook
 from pgrelay.errors import Refused
 from pgrelay.masking import MASK
 from pgrelay.sealing import Kept, Keyring, Unopened
@@ -137,11 +138,36 @@ async def secret(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> str
     """The webhook's secret. Refused if there is no such webhook, or no key; NotPermitted if it may not be seen."""
     found = (await revealed(admin, webhook_id, keys))["secret_key"]
     if found is None:
-        raise Refused(
-            f"webhook {webhook_id} has no secret yet",
-            "A running daemon that has the key makes it within a second or so: pgrelay status",
-        )
+        raise _no_secret_yet(webhook_id)
     return str(found)
+
+
+def _no_secret_yet(webhook_id: int) -> Refused:
+    return Refused(
+        f"webhook {webhook_id} has no secret yet",
+        "A running daemon that has the key makes it within a second or so: pgrelay status",
+    )
+
+
+async def opened(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> Webhook:
+    """The webhook as a daemon that has these keys knows it, so far as one request needs it.
+
+    Refused if there is none, it has no secret yet, or without the key; NotPermitted for who may not see secrets.
+    """
+    found = await admin.one(
+        "select id, version, company_id, name, url, secret_key, headers, timeout_seconds::float8 as timeout_seconds,"
+        " case when previous_secret_expires_at > clock_timestamp() then previous_secret_key end as previous_secret_key,"
+        " previous_secret_expires_at from pgrelay.webhook_configurations where id = %s",
+        webhook_id,
+    )
+    if found is None:
+        raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
+    kept = Kept(found["secret_key"], found["previous_secret_key"], found["headers"])
+    kept = _opened(keys, kept, webhook_id)
+    if kept.secret_key is None:
+        raise _no_secret_yet(webhook_id)
+    given = {**found, **kept._asdict(), "headers": kept.headers or {}}
+    return Webhook(**given)
 
 
 async def insert(admin: Admin, values: Mapping[str, Any], keys: Keyring = _NO_KEYS) -> int:
@@ -232,6 +258,11 @@ async def rotate_secret(
         "select pgrelay.rotate_secret(%s, %s * interval '1 second', %s)", webhook_id, overlap, sealed
     )
     return new or found
+
+
+async def end_overlap(admin: Admin, webhook_id: int, version: int) -> bool:
+    """The old secret signs no more; False if none did, or the webhook has changed since that version."""
+    return bool(await admin.value("select pgrelay.end_overlap(%s, %s)", webhook_id, version))
 
 
 async def to_seal(admin: Admin, key_id: str) -> list[tuple[int, int, Kept]]:

@@ -39,7 +39,7 @@ class VettingResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         async with self._turns:
-            addresses = await _look_up(host, port, family)
+            addresses = await look_up(host, port, family)
         refused = check_addresses(host, addresses, self._policy)
         if refused is not None:
             raise Refused(refused)
@@ -60,7 +60,7 @@ class ProxyResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         if host != self._proxy_host:
             raise Refused(Failure(ErrorKind.BLOCKED_ADDRESS, f"{host} would be called past the proxy"))
-        addresses = await _look_up(host, port, family)
+        addresses = await look_up(host, port, family)
         if not addresses:
             raise Refused(Failure(ErrorKind.DNS, "the proxy's name has no address"))
         return _results(host, port, addresses)
@@ -77,7 +77,7 @@ def _results(host: str, port: int, addresses: dict[str, int]) -> list[ResolveRes
     ]
 
 
-async def _look_up(host: str, port: int, family: socket.AddressFamily) -> dict[str, int]:
+async def look_up(host: str, port: int, family: socket.AddressFamily) -> dict[str, int]:
     """Addresses of the host, each with its family, in the order of the system's preference."""
     outcome: Future[dict[str, int]] = Future()
 

@@ -84,6 +84,36 @@ def test_a_rotated_secret_is_returned_and_the_old_one_signs_until_the_overlap_en
     assert row == (None, None)
 
 
+def test_an_overlap_is_ended_before_its_time_once_and_only_at_the_version_that_was_meant(
+    db: psycopg.Connection,
+) -> None:
+    webhook = add_webhook(db)
+    assert value(db, "select pgrelay.end_overlap(%s)", webhook) is False
+    new = value(db, "select pgrelay.rotate_secret(%s)", webhook)
+    assert value(db, "select pgrelay.end_overlap(%s, 1)", webhook) is False
+    assert value(db, "select previous_secret_key is not null from pgrelay.webhook_configurations") is True
+    assert value(db, "select pgrelay.end_overlap(%s, 2)", webhook) is True
+    assert value(db, "select pgrelay.end_overlap(%s)", webhook) is False
+    row = db.execute(
+        "select secret_key, previous_secret_key, previous_secret_expires_at from pgrelay.webhook_configurations"
+    ).fetchone()
+    assert row == (new, None, None)
+
+
+def test_an_overlap_is_not_ended_for_nobody_or_while_the_old_secret_signs_alone(
+    db: psycopg.Connection,
+) -> None:
+    webhook = add_webhook(db)
+    db.execute("select pgrelay.seal_with('0123abcd')")
+    assert value(db, "select pgrelay.rotate_secret(%s)", webhook) is None
+    assert refused(db, "select pgrelay.end_overlap(4711)") == ("PGR20", "there is no webhook 4711", True)
+    assert refused(db, "select pgrelay.end_overlap(%s)", webhook) == (
+        "PGR22",
+        f"the new secret of webhook {webhook} is not made yet: the old one signs alone",
+        True,
+    )
+
+
 def test_a_secret_is_not_rotated_for_nobody_or_into_the_past(db: psycopg.Connection) -> None:
     webhook = add_webhook(db)
     assert refused(db, "select pgrelay.rotate_secret(4711)") == ("PGR20", "there is no webhook 4711", True)
