@@ -89,10 +89,10 @@ begin
             on pgrelay.webhook_configurations to pgrelay_tenant;
         grant usage on sequence pgrelay.webhook_configurations_id_seq to pgrelay_tenant;
         grant select on pgrelay.tenant_deliveries, pgrelay.tenant_outbox, pgrelay.tenant_delivery_attempts, pgrelay.tenant_webhook_stats,
-            pgrelay.tenant_metrics to pgrelay_tenant;
+            pgrelay.tenant_metrics, pgrelay.tenant_webhook_health to pgrelay_tenant;
         grant execute on function pgrelay.generate_secret(), pgrelay.rotate_secret(bigint, interval, text),
             pgrelay.end_overlap(bigint, integer), pgrelay.reveal_secret(bigint), pgrelay.set_active(bigint, boolean), pgrelay.tenant_retry_delivery(bigint),
-            pgrelay.tenant_cancel_delivery(bigint), pgrelay.tenant_test_webhook(bigint),
+            pgrelay.tenant_cancel_delivery(bigint), pgrelay.tenant_test_webhook(bigint), pgrelay.tenant_why_waiting(bigint),
             pgrelay.tenant_replay_events(bigint, timestamptz, timestamptz), pgrelay.tenant_replay(bigint, timestamptz, timestamptz),
             pgrelay.recall(bigint, text, bytea), pgrelay.remember(bigint, text, jsonb) to pgrelay_tenant;
     end if;

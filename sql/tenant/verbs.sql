@@ -28,6 +28,13 @@ select pgrelay.test_webhook(case when pgrelay.is_tenants_webhook(p_webhook_id) t
 $$;
 comment on function pgrelay.tenant_test_webhook(bigint) is 'pgrelay.test_webhook() for a webhook of the tenant''s; PGR20 for others''.';
 
+create or replace function pgrelay.tenant_why_waiting(p_id bigint)
+returns text language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+select pgrelay.why_waiting(p_id) where exists (select from pgrelay.tenant_deliveries where id = p_id)
+$$;
+comment on function pgrelay.tenant_why_waiting(bigint) is 'pgrelay.why_waiting() for a delivery of the tenant''s; null for others''.';
+
 create or replace function pgrelay.tenant_replay_events(p_webhook_id bigint, p_since timestamptz, p_until timestamptz)
 returns table (event_id bigint, event_slot smallint) language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$

@@ -27,3 +27,8 @@ create or replace view pgrelay.tenant_metrics with (security_barrier) as
 select m.* from pgrelay.metrics m
 join pgrelay.webhook_configurations w on w.id = m.webhook_id where w.company_id = pgrelay.tenant();
 comment on view pgrelay.tenant_metrics is 'Attempts and deliveries of the tenant''s webhooks, by minute.';
+
+create or replace view pgrelay.tenant_webhook_health with (security_barrier) as
+select h.* from pgrelay.webhook_health h
+join pgrelay.webhook_configurations w on w.id = h.webhook_id where w.company_id = pgrelay.tenant();
+comment on view pgrelay.tenant_webhook_health is 'Those of the tenant''s webhooks whose last attempts failed.';

@@ -12,7 +12,7 @@ from typing import Any
 
 import pgrelay
 from pgrelay import policies
-from pgrelay.api.app import api_app, make_app
+from pgrelay.api.app import SERVICES, api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.config.settings import Settings, changed_keys, reloaded
 from pgrelay.db.connect import Connection, Link, connect
@@ -320,8 +320,11 @@ class Daemon:
         """Answer from now on, where http.listen says so: also that the database is still waited for."""
         listen = self._settings.http.listen
         if listen is not None and self._metrics is not None:
+            from pgrelay.page.site import add_page  # templates cost memory where nothing is served
+
             api = api_app(self._open_for_api, self._observe, self._keys)
             app = make_app(unready=self._unready, render_metrics=self._metrics.render, api=api)
+            add_page(app, api[SERVICES])
             self._observe(HttpServing(await stack.enter_async_context(serving(app, listen))))
 
     def _unready(self) -> str | None:

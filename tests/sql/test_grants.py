@@ -35,7 +35,7 @@ FOR_READERS = FOR_ALL | {
 
 #: Those that see to it themselves whose a thing is, and those that only touch webhooks, which policies see to.
 FOR_TENANTS = FOR_ALL | {
-    "tenant_retry_delivery", "tenant_cancel_delivery", "tenant_test_webhook", "tenant_replay", "tenant_replay_events",
+    "tenant_retry_delivery", "tenant_cancel_delivery", "tenant_why_waiting", "tenant_test_webhook", "tenant_replay", "tenant_replay_events",
     "rotate_secret", "end_overlap", "reveal_secret", "generate_secret", "set_active", "recall", "remember",
 }  # fmt: skip
 

@@ -60,6 +60,19 @@ def test_a_tenant_sees_its_own_rows_of_everything(tenant: psycopg.Connection, wo
     assert column(tenant, "select distinct webhook_id from pgrelay.tenant_metrics") == [world.mine]
 
 
+def test_a_tenant_sees_the_health_of_its_own_webhooks_and_why_its_own_deliveries_wait(
+    db: psycopg.Connection, tenant: psycopg.Connection, world: World
+):
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries)"
+        " select id, 3, 0 from pgrelay.webhook_configurations on conflict do nothing"
+    )
+    assert column(tenant, "select webhook_id from pgrelay.tenant_webhook_health") == [world.mine]
+    db.execute("select pgrelay.retry_delivery(id) from pgrelay.deliveries where status <> 'pending'")
+    assert value(tenant, "select pgrelay.tenant_why_waiting(%s)", world.my_delivery) is not None
+    assert value(tenant, "select pgrelay.tenant_why_waiting(%s)", world.their_delivery) is None
+
+
 def test_a_tenant_can_read_no_table_or_view_but_these(db: psycopg.Connection):
     readable = column(
         db,
@@ -68,7 +81,7 @@ def test_a_tenant_can_read_no_table_or_view_but_these(db: psycopg.Connection):
     )
     assert set(map(str, readable)) == {
         "tenant_delivery_attempts", "tenant_deliveries", "tenant_metrics", "tenant_outbox", "tenant_webhook_stats",
-        "webhook_configurations",
+        "tenant_webhook_health", "webhook_configurations",
     }  # fmt: skip
 
 

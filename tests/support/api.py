@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import aiohttp
 import psycopg
 
-from pgrelay.api.app import api_app, make_app
+from pgrelay.api.app import SERVICES, api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.db.connect import Connection, connect
 from pgrelay.db.tokens import digest
 from pgrelay.observation import Observation
+from pgrelay.page.site import add_page
 from pgrelay.sealing import Keyring
 
 
@@ -99,11 +100,9 @@ async def serving_api(dsn: str, key: str = "") -> AsyncIterator[Api]:
     async def open_connection() -> Connection:
         return await connect(dsn, application_name="pgrelay api")
 
-    served = make_app(
-        unready=lambda: None,
-        render_metrics=lambda _: (b"", "text/plain"),
-        api=api_app(open_connection, observed.append, Keyring(key)),
-    )
+    api = api_app(open_connection, observed.append, Keyring(key))
+    served = make_app(unready=lambda: None, render_metrics=lambda _: (b"", "text/plain"), api=api)
+    add_page(served, api[SERVICES])
     async with (
         serving(served, "127.0.0.1:0") as url,
         aiohttp.ClientSession() as session,

@@ -18,6 +18,7 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"daemon"},
+    {"page"},
     {"deliverer", "policies", "recorder", "upkeep", "watchman", "api", "demo"},
     {"holdings"},  # what is leased: attempts, in slots, of lanes
     {"db", "transport", "receiver", "logs", "metrics", "systemd"},
@@ -32,7 +33,7 @@ FLOORS = [
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 #: Rooms, or single files of rooms, that speak HTTP.
-HTTP = {"transport", "receiver", "api", "demo"}
+HTTP = {"transport", "receiver", "api", "page", "demo"}
 #: Where each library may be imported.
 LIBRARIES = {
     "psycopg": {"db"},
@@ -42,6 +43,8 @@ LIBRARIES = {
     "yaml": {"config/load"},
     "structlog": {"logs"},
     "jsonschema": {"api"},
+    "jinja2": {"page"},
+    "markupsafe": {"page"},  # what jinja2 escapes with
     "cryptography": {"sealing"},
     "prometheus_client": {"metrics"},
     "uvloop": {"cli", "daemon"},

@@ -17,6 +17,8 @@ from pgrelay.sealing import Keyring
 
 #: Connections of the API: so many requests are worked on at a time.
 CONNECTIONS = 4
+#: What the API works with, kept in its application for the page that stands on it.
+SERVICES = web.AppKey("SERVICES", Services)
 
 
 def make_app(
@@ -45,6 +47,7 @@ def api_app(
     sessions = Sessions(open_connection, CONNECTIONS)
     services = Services(sessions, Brake(time.monotonic), observe, keys)
     app = web.Application(middlewares=[problems_as_json(observe)])
+    app[SERVICES] = services
     for route in ROUTES:
         app.router.add_route(route.method, route.path, endpoint(route, services))
     app.router.add_get("/openapi.json", _document)

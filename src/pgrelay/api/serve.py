@@ -64,7 +64,7 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
             request.remote or "",
             lambda address: services.observe(LoginRefused(address)),
         )
-        _refuse_who_may_not(route, access)
+        refuse_who_may_not(route, access)
         path = _path(request)
         query = validate.query(route.query, list(request.query.items()))
         versions = _versions(route, request)
@@ -80,7 +80,8 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
     return serve
 
 
-def _refuse_who_may_not(route: Route, access: Access) -> None:
+def refuse_who_may_not(route: Route, access: Access) -> None:
+    """Raises Problem (403) for a change that a reader asks for."""
     if route.changes and access.role is Role.READER:
         raise Problem(HTTPStatus.FORBIDDEN, "forbidden", "this token may look and not change")
 

@@ -10,7 +10,7 @@ from pgrelay.errors import Refused
 
 
 async def api(context: Context) -> int:
-    from pgrelay.api.app import api_app, make_app
+    from pgrelay.api.app import SERVICES, api_app, make_app
     from pgrelay.api.server import serving
     from pgrelay.cli import findings
     from pgrelay.db import admin_checks, tokens
@@ -18,6 +18,7 @@ async def api(context: Context) -> int:
     from pgrelay.db.guard import refuse_standby, refuse_unknown_schema
     from pgrelay.logs import configure, log_observation
     from pgrelay.observation import HttpServing
+    from pgrelay.page.site import add_page
 
     settings = context.settings
     listen = context.argument("listen")
@@ -49,11 +50,9 @@ async def api(context: Context) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    served = make_app(
-        unready=lambda: None,
-        render_metrics=lambda _: (b"", "text/plain"),
-        api=api_app(open_connection, log_observation, context.keys),
-    )
+    api = api_app(open_connection, log_observation, context.keys)
+    served = make_app(unready=lambda: None, render_metrics=lambda _: (b"", "text/plain"), api=api)
+    add_page(served, api[SERVICES])
     async with serving(served, listen) as url:
         log_observation(HttpServing(url))
         await stopping.wait()

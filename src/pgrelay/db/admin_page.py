@@ -1,0 +1,78 @@
+"""What the page shows beyond what the API answers: conditions of webhooks, hours for the chart, latest failures."""
+
+from pgrelay.db.admin import Admin, Row
+
+#: The first that fits, in words.
+_STATE = (
+    "case when not w.is_active and w.disabled_at is not null then 'disabled' when not w.is_active then 'inactive'"
+    " when w.paused then 'paused' when h.probe_wait is not null then 'circuit open'"
+    " when h.held_until > clock_timestamp() then 'held' when h.failures_in_row > 0 then 'failing'"
+    " else 'healthy' end"
+)
+
+
+async def conditions(admin: Admin, webhooks: list[int]) -> dict[int, Row]:
+    """State and figures of these webhooks, by id."""
+    rows = await admin.rows(
+        f"select w.id, {_STATE} as state, h.failures_in_row, h.failing_since, h.held_until,"
+        " s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
+        " s.attempts, s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
+        f" from pgrelay.webhook_configurations w join {admin.schema}webhook_stats s on s.webhook_id = w.id"
+        f" left join {admin.schema}webhook_health h on h.webhook_id = w.id where w.id = any (%s)",
+        webhooks,
+    )
+    return {row["id"]: row for row in rows}
+
+
+async def states(admin: Admin) -> dict[str, int]:
+    """How many webhooks are in which state."""
+    rows = await admin.rows(
+        f"select {_STATE} as state, count(*) as webhooks from pgrelay.webhook_configurations w"
+        f" left join {admin.schema}webhook_health h on h.webhook_id = w.id group by 1"
+    )
+    return {row["state"]: row["webhooks"] for row in rows}
+
+
+async def troubled(admin: Admin, limit: int) -> list[Row]:
+    """Webhooks that pgrelay disabled or whose last attempts failed, those that fail longest first."""
+    return await admin.rows(
+        f"select w.id, w.name, w.company_id, {_STATE} as state, h.failures_in_row, w.disabled_reason,"
+        " coalesce(h.failing_since, w.disabled_at) as since from pgrelay.webhook_configurations w"
+        f" left join {admin.schema}webhook_health h on h.webhook_id = w.id"
+        " where w.is_active and not w.paused and h.webhook_id is not null"
+        " or not w.is_active and w.disabled_at is not null"
+        " order by since, w.id limit %s",
+        limit,
+    )
+
+
+async def hours(admin: Admin, count: int) -> list[Row]:
+    """Deliveries that ended in each of the last `count` hours (in UTC, the one that runs included), oldest first."""
+    return await admin.rows(
+        "with h as (select date_trunc('hour', clock_timestamp(), 'UTC') as last),"
+        " m as (select date_trunc('hour', minute, 'UTC') as hour, sum(deliveries_succeeded)::bigint as succeeded,"
+        f"   sum(deliveries_failed)::bigint as failed from {admin.schema}metrics"
+        "   where minute >= (select last from h) - make_interval(hours => %(count)s - 1) group by 1)"
+        " select g.hour, coalesce(m.succeeded, 0) as succeeded, coalesce(m.failed, 0) as failed from h"
+        " cross join generate_series(h.last - make_interval(hours => %(count)s - 1), h.last, '1 hour') as g(hour)"
+        " left join m on m.hour = g.hour order by g.hour",
+        count=count,
+    )
+
+
+async def failures(admin: Admin, limit: int) -> list[Row]:
+    """The attempts of the last day that failed, newest first."""
+    return await admin.rows(
+        "select a.started_at, a.delivery_id, a.webhook_id, w.name as webhook_name, a.attempt, a.error_kind,"
+        f" a.error_message, a.status_code from {admin.schema}delivery_attempts a"
+        " left join pgrelay.webhook_configurations w on w.id = a.webhook_id"
+        " where a.error_kind is not null and a.started_at > clock_timestamp() - interval '1 day'"
+        " order by a.started_at desc limit %s",
+        limit,
+    )
+
+
+async def why_waiting(admin: Admin, delivery_id: int) -> str | None:
+    """Why a delivery is not sent yet, in words; None when it is not pending."""
+    found: str | None = await admin.value(f"select {admin.schema}why_waiting(%s)", delivery_id)
+    return found

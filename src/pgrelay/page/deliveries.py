@@ -1,0 +1,67 @@
+"""Deliveries: the list with its filters, and one with its attempts and its buttons."""
+
+from urllib.parse import urlencode
+
+from pgrelay.db import admin_page
+from pgrelay.delivery import Status
+from pgrelay.page.view import Goto, Page, View, faults_by_field
+
+_FILTERS = ("status", "webhook_id", "event_type", "event_id", "resource_id")
+_PAGE = "50"
+_ATTEMPTS = "50"
+
+
+async def show_list(view: View) -> Page:
+    query = {name: view.query[name].strip() for name in (*_FILTERS, "cursor") if name in view.query}
+    found, problem = await view.attempt("list_deliveries", query={**query, "limit": _PAGE})
+    filters = {name: query[name] for name in _FILTERS if name in query}
+    values = {
+        **(found or {"items": [], "next_cursor": None}),
+        "filters": filters,
+        "filtered": urlencode(filters),
+        "paged": "cursor" in query,
+        "statuses": [str(status) for status in Status],
+        "faults": faults_by_field(problem),
+    }
+    page = Page("deliveries.html", values)
+    return page if problem is None else page._replace(status=problem.status)
+
+
+async def show(view: View) -> Page:
+    return await _shown(view)
+
+
+async def _shown(view: View, said: str | None = None) -> Page:
+    delivery = await view.ask("read_delivery")
+    attempts = await view.ask("list_attempts_of_delivery", query={"limit": _ATTEMPTS})
+    event, _ = (
+        await view.attempt("read_event", event_id=delivery["event_id"])
+        if delivery["event_type"]
+        else (None, None)
+    )
+    values = {
+        "delivery": delivery,
+        "attempts": attempts["items"],
+        "more": attempts["next_cursor"] is not None,
+        "event": event,
+        "why": await admin_page.why_waiting(view.admin, delivery["id"]),
+        "said": said,
+    }
+    return Page("delivery.html", values)
+
+
+async def act(view: View) -> Page | Goto:
+    """Retry or cancel. What cannot be done as things stand is said on the same page."""
+    verb = "cancel" if view.form.get("do") == "cancel" else "retry"
+    _, problem = await view.attempt(f"{verb}_delivery")
+    if problem is None:
+        done = {"cancel": "cancelled", "retry": "retried"}[verb]
+        return Goto(f"/deliveries/{view.path['delivery_id']}?done={done}")
+    return (await _shown(view, problem.detail))._replace(status=problem.status)
+
+
+PATHS = [
+    ("GET", "/deliveries", show_list),
+    ("GET", "/deliveries/{delivery_id:[0-9]+}", show),
+    ("POST", "/deliveries/{delivery_id:[0-9]+}", act),
+]
