@@ -12,7 +12,7 @@ import pytest
 from pgrelay.signing import CLASSIC_HEADER, Scheme, examine
 from support.command import Command, Done
 from support.factories import SECRET
-from support.receiver import Receiver, Seen, hang, ok, redirect, self_signed, slow, status
+from support.receiver import Receiver, Seen, hang, ok, redirect, reset, self_signed, slow, status
 from support.sending import names
 from support.threaded import receiving
 
@@ -145,6 +145,41 @@ def test_without_a_date_nothing_is_said_of_clocks(pgrelay):
     assert (finding(done, "clock")["level"], done.data["clock_skew_seconds"]) == ("info", None)
 
 
+def test_a_redirect_without_a_host_is_named_in_full(pgrelay):
+    with receiving(Receiver()) as receiver:
+        receiver.on("/old", redirect("/new"))
+        done = explain(pgrelay, receiver.url("/old"))
+    assert f"webhooks set 1 url={receiver.url('/new')}" in finding(done, "redirect")["mend"]
+
+
+def test_who_hangs_up_is_not_taken_for_one_who_does_not_listen(pgrelay):
+    with receiving(Receiver()) as receiver:
+        receiver.otherwise(reset())
+        done = explain(pgrelay, receiver.url())
+    assert (done.code, done.data["error_kind"], done.data["address"]) == (1, "connect", "127.0.0.1")
+    assert "It hung up on us" in finding(done, "request")["mend"]
+
+
+def test_during_an_overlap_both_secrets_sign_as_a_daemon_does_it(pgrelay):
+    with receiving(Receiver()) as receiver:
+        webhook = add(pgrelay, receiver.url())
+        new = pgrelay("webhooks", "rotate-secret", webhook, "--json").data["secret_key"]
+        assert "two, for the old secret signs too" in pgrelay("webhooks", "test", webhook, "--explain").out
+    (seen,) = receiver.seen
+    now = datetime.now(UTC).timestamp()
+    for secret in (SECRET, new):
+        assert examine(seen.body, dict(seen.headers), secret, now=now, require=Scheme.STANDARD)
+
+
+def test_by_way_of_a_proxy_only_the_whole_is_measured_and_that_is_said(pgrelay):
+    with receiving(Receiver()) as proxy:  # which answers for everybody
+        pgrelay.configure(('#proxy: ""', f"proxy: {proxy.url().rstrip('/')}"))
+        done = explain(pgrelay, "http://127.0.0.2:9/hook")
+    assert (done.code, done.data["by_proxy"], list(done.data["seconds"])) == (0, True, ["whole"])
+    assert "are not measured" in finding(done, "proxy")["message"]
+    assert proxy.seen[0].target == "http://127.0.0.2:9/hook"
+
+
 def test_nobody_listening_is_a_refused_connection(pgrelay):
     with receiving(Receiver()) as receiver:
         url = receiver.url()
@@ -242,6 +277,28 @@ def test_what_speaks_no_tls_on_that_port_is_said_so(pgrelay):
         done = explain(pgrelay, receiver.url().replace("http:", "https:"), "--timeout", "1")
     assert (done.code, done.data["error_kind"]) == (1, "timeout")
     assert "did not finish TLS within 1 s" in done.data["error_message"]
+
+
+def test_a_receiver_that_asks_for_a_certificate_gets_ours_or_the_lack_of_it_is_said(
+    pgrelay, over_tls, tmp_path
+):
+    receiver, certificate = over_tls("127.0.0.1")
+    ours, key = self_signed(tmp_path, "sender.example")
+    assert receiver.tls is not None
+    receiver.tls.verify_mode = ssl.CERT_REQUIRED
+    receiver.tls.load_verify_locations(ours)
+    pgrelay.configure(('#ca_file: ""', f"ca_file: {certificate}"))
+    with receiving(receiver):
+        without = explain(pgrelay, receiver.url())
+        pgrelay.configure(
+            ('#client_certificate: ""', f"client_certificate: {ours}"),
+            ('#client_key: ""', f"client_key: {key}"),
+        )
+        shown = explain(pgrelay, receiver.url())
+    # which one depends on what arrives first: the alert, the end of the stream, or a reset
+    assert (without.code, without.data["error_kind"] in {"tls", "protocol", "connect"}) == (1, True)
+    assert "network.client_certificate" in finding(without, "request")["mend"]
+    assert shown.code == 0
 
 
 def test_a_paused_webhook_can_be_tried_and_is_said_to_be_paused(pgrelay):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin
 
 from pgrelay.cli.findings import CERTIFICATE_ENDS_SOON, Finding, Level
 from pgrelay.cli.text import duration, relative
@@ -56,6 +57,7 @@ _MEND_FAILURE = {
     ErrorKind.PROTOCOL: "What listens there does not speak HTTP/1.1, or breaks off; see the receiver's own log.",
     ErrorKind.TOO_LARGE: "The receiver must answer with fewer or shorter headers.",
 }
+_HUNG_UP = frozenset({ErrorKind.TLS, ErrorKind.CONNECT, ErrorKind.PROTOCOL})
 
 
 def diagnose(probe: Probe, request: Request, webhook_id: int) -> list[Finding]:
@@ -76,9 +78,10 @@ def diagnose(probe: Probe, request: Request, webhook_id: int) -> list[Finding]:
     found += _of_failure(probe, webhook_id)
     if probe.refused is None:
         found.append(_of_time(probe, request))
-    found += _of_answer(probe, webhook_id)
+    found += _of_answer(probe, request, webhook_id)
     found += _of_clock(probe)
-    found.append(of_signature(request))
+    if probe.answered_at is not None:
+        found.append(of_signature(request))
     return found
 
 
@@ -178,8 +181,22 @@ def _of_failure(probe: Probe, webhook_id: int) -> list[Finding]:
     told = any(rule is not None for rule in probe.addresses.values()) or (
         probe.certificate is not None and not probe.verified
     )
-    mend = "" if told else _MEND_FAILURE.get(failure.kind, "").format(id=webhook_id)
+    mend = "" if told else _mend_failure(probe, failure.kind).format(id=webhook_id)
     return [Finding(Level.ERROR, "request", f"{failure.kind}: {failure.message}", mend)]
+
+
+def _mend_failure(probe: Probe, kind: ErrorKind) -> str:
+    """By how far it came, for the same kind means another thing before and after the connection stood."""
+    if kind is ErrorKind.TIMEOUT and probe.address is None and not probe.by_proxy:
+        return _MEND_FAILURE[ErrorKind.CONNECT if probe.addresses else ErrorKind.DNS]
+    if kind is ErrorKind.TIMEOUT and "tls" in probe.seconds and not probe.verified:
+        return "What listens on that port may not speak TLS: is it the right one?"
+    if probe.verified and probe.answered_at is None and kind in _HUNG_UP:
+        # TLS 1.3 asks for our certificate when, for us, the handshake is over: the refusal comes instead of an answer
+        return "It hung up after TLS stood: does it ask for a certificate (network.client_certificate)? See its log."
+    if kind is ErrorKind.CONNECT and probe.address is not None:
+        return "It hung up on us: see the log of the receiver, and of what stands before it."
+    return _MEND_FAILURE.get(kind, "")
 
 
 def _of_time(probe: Probe, request: Request) -> Finding:
@@ -196,7 +213,7 @@ def _of_time(probe: Probe, request: Request) -> Finding:
     return Finding(Level.OK if probe.failure is None else Level.INFO, "time", said)
 
 
-def _of_answer(probe: Probe, webhook_id: int) -> list[Finding]:
+def _of_answer(probe: Probe, request: Request, webhook_id: int) -> list[Finding]:
     status = probe.status
     if status is None:
         return []
@@ -207,7 +224,7 @@ def _of_answer(probe: Probe, webhook_id: int) -> list[Finding]:
         return [Finding(Level.OK, "answer", said)]
     if 300 <= status < 400:
         target = _header(probe.headers, "location")
-        to = "nowhere" if target is None else mask_url(target)
+        to = "nowhere" if target is None else mask_url(urljoin(request.url, target))
         mend = f"Change the url to where it leads: pgrelay webhooks set {webhook_id} url={to if target else 'https://…'}"
         return [
             Finding(Level.ERROR, "answer", said),

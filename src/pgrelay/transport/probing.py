@@ -75,8 +75,12 @@ async def probe(
         await _send_by_proxy(found, request, policy, tls, proxy, max_response_bytes)
     elif found.refused is None:
         context = tls or ssl.create_default_context()
-        await _Steps(found, request, policy, context, max_response_bytes).take()
-    found.seconds["whole"] = monotonic() - began
+        steps = _Steps(found, request, policy, context, max_response_bytes)
+        await steps.take()
+        found.seconds["whole"] = monotonic() - began
+        if found.failure is not None and found.failure.kind is ErrorKind.TLS and not found.verified:
+            await steps.look_at_certificate()
+    found.seconds.setdefault("whole", monotonic() - began)
     return found
 
 
@@ -136,8 +140,6 @@ class _Steps:
             self._fail(ErrorKind.PROTOCOL, f"{self._host} closed the connection {some}")
         except (ValueError, asyncio.LimitOverrunError):
             self._fail(ErrorKind.PROTOCOL, f"{self._host} answered with something else than HTTP/1.1")
-        if isinstance(self._found.failure, Failure) and self._found.failure.kind is ErrorKind.TLS:
-            await self._look_at_certificate()
 
     def _fail(self, kind: ErrorKind, message: str) -> None:
         self._found.failure = Failure(kind, message)
@@ -200,7 +202,7 @@ class _Steps:
         if der:
             self._found.certificate = read_certificate(der)
 
-    async def _look_at_certificate(self) -> None:
+    async def look_at_certificate(self) -> None:
         """Of a receiver whose certificate was not accepted: over a connection that carries nothing."""
         trusting = ssl.create_default_context()
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
