@@ -211,7 +211,7 @@ create table pgrelay.webhook_configurations (
     constraint timeout_seconds_from_1_to_120 check (timeout_seconds between 1 and 120),
     constraint max_retry_attempts_from_1_to_100 check (max_retry_attempts between 1 and 100),
     constraint max_concurrency_from_1_to_10000 check (max_concurrency between 1 and 10000),
-    constraint rate_limit_from_0_01_to_10000 check (rate_limit_per_second between 0.01 and 10000),
+    constraint rate_limit_per_second_from_0_01_to_10000 check (rate_limit_per_second between 0.01 and 10000),
     constraint ordering_known check (ordering in ('none', 'resource')),
     constraint previous_secret_has_an_end check ((previous_secret_key is null) = (previous_secret_expires_at is null))
 );

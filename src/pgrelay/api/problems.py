@@ -24,7 +24,7 @@ _FIELDS = (
         "timeout_seconds",
         "max_retry_attempts",
     ),
-    *("retry_schedule", "headers", "description"),
+    *("retry_schedule", "headers", "description", "max_concurrency", "rate_limit_per_second", "ordering"),
 )
 
 
