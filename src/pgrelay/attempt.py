@@ -15,9 +15,9 @@ from json.encoder import encode_basestring_ascii as json_string
 from typing import NamedTuple
 
 from pgrelay.delivery import Claim, ErrorKind, Failure, Outcome, Request, Response, Verdict, Webhook
-from pgrelay.masking import MASK, Scrubber, mask_url
+from pgrelay.masking import MASK, mask_url
 from pgrelay.request import RequestBuilder
-from pgrelay.retry import Decision, decide
+from pgrelay.retry import Decision, decide, is_success
 
 Send = Callable[[Request, Callable[[], None] | None], Awaitable[Response | Failure]]
 
@@ -59,16 +59,19 @@ async def attempt(
         # other webhook's do: raising would end the daemon, again and again.
         elapsed = asyncio.get_running_loop().time() - started
         result = Failure(ErrorKind.PROTOCOL, f"pgrelay could not make this request: {_place(error)}", elapsed)
-    decision = decide(
-        result,
-        attempt=claim.attempt,
-        max_attempts=webhook.max_retry_attempts,
-        schedule=policy.schedule if webhook.retry_schedule is None else webhook.retry_schedule,
-        now=datetime.now(UTC),
-        jitter_fraction=policy.jitter * random.random() if policy.jitter else 0.0,
-        max_wait=policy.max_wait,
-    )
-    return _outcome(claim, decision, started, result, headers, builder.scrubber)
+    if isinstance(result, Response) and is_success(result):
+        decision = Decision(Verdict.SUCCEEDED, result.status)
+    else:
+        decision = decide(
+            result,
+            attempt=claim.attempt,
+            max_attempts=webhook.max_retry_attempts,
+            schedule=policy.schedule if webhook.retry_schedule is None else webhook.retry_schedule,
+            now=datetime.now(UTC),
+            jitter_fraction=policy.jitter * random.random() if policy.jitter else 0.0,
+            max_wait=policy.max_wait,
+        )
+    return _outcome(claim, decision, started, result, headers, builder)
 
 
 def _place(error: Exception) -> str:
@@ -87,16 +90,18 @@ def _outcome(
     started: float,
     result: Response | Failure,
     request_headers: str,
-    scrubber: Scrubber | None = None,
+    builder: RequestBuilder | None = None,
 ) -> Outcome:
     answer = result if isinstance(result, Response) else None
     message, response_headers, response_body = decision.error_message, None, None
-    if answer is not None:
+    if answer is not None and builder is not None:
         # whoever may read the record may not call the receiver: what we sent along is taken out, should it echo
-        response_headers, response_body = _recorded(answer), answer.body
-        if scrubber is not None:
-            response_headers, response_body = scrubber.text(response_headers), scrubber.body(response_body)
-            message = None if message is None else scrubber.text(message)
+        scrubber = builder.scrubber
+        if builder.answered is None or builder.answered[0] is not answer.headers:
+            # most answers have the headers of the one before, and the transport gives the same object for the same
+            builder.answered = answer.headers, scrubber.text(_recorded(answer))
+        response_headers, response_body = builder.answered[1], scrubber.body(answer.body)
+        message = None if message is None else scrubber.text(message)
     return Outcome(
         claim,
         decision.verdict,

@@ -29,7 +29,7 @@ from pgrelay.db.store import Store
 from pgrelay.deliverer import Deliverer
 from pgrelay.delivery import Outcome, Verdict
 from pgrelay.errors import ConfigError, DatabaseUnavailable, PgrelayError
-from pgrelay.logs import configure, log_observation, set_level
+from pgrelay.logs import configure, is_told, log_observation, set_level
 from pgrelay.metrics.counted import Metrics
 from pgrelay.observation import (
     ConfigRejected,
@@ -40,6 +40,7 @@ from pgrelay.observation import (
     DatabaseBack,
     DatabaseIsStandby,
     DatabaseLost,
+    Delivered,
     HttpServing,
     NotificationsArriving,
     NotificationsMissing,
@@ -78,7 +79,7 @@ async def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     a missing privilege. A database that is away, or a standby, is waited for.
     """
     configure(settings.log.level, settings.log.format, sys.stdout)
-    daemon = Daemon(settings, reload, observe=log_observation)
+    daemon = Daemon(settings, reload, observe=log_observation, tells=is_told)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
@@ -88,15 +89,24 @@ async def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
 
 
 class Daemon:
-    """One daemon process. `run()` returns after `stop()`, when everything is drained and recorded."""
+    """One daemon process. `run()` returns after `stop()`, when everything is drained and recorded.
+
+    `tells` says whether anybody hears of such observations, so that the most frequent need not be made.
+    """
 
     def __init__(
-        self, settings: Settings, reload: Callable[[], Settings], *, observe: Callable[[Observation], None]
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        *,
+        observe: Callable[[Observation], None],
+        tells: Callable[[type[Observation]], bool] = lambda _: True,
     ) -> None:
         self._settings = settings
         self._read_settings = reload
         self._metrics = _metrics(settings)
         self._observe = observe if self._metrics is None else _both(observe, self._metrics.observe)
+        self._tells = tells
         self._notifier = Notifier()
         self._stop_reason: str | None = None
         self._stopping = asyncio.Event()
@@ -444,6 +454,8 @@ class Daemon:
             return  # LeaseLost tells it; what became of the delivery, somebody else knows
         if self._watchman is not None:
             self._watchman.note(outcome)
+        if outcome.verdict is Verdict.SUCCEEDED and self._metrics is None and not self._tells(Delivered):
+            return  # most of all observations, and nobody would hear of it
         name = ""
         if outcome.verdict is Verdict.FAILED and self._deliverer is not None:
             name = self._deliverer.name_of(outcome.claim.webhook_id)

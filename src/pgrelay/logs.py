@@ -158,6 +158,11 @@ def set_level(level: str) -> None:
     _log.threshold = logging.getLevelNamesMapping()[level.upper()]
 
 
+def is_told(kind: type[Observation]) -> bool:
+    """Whether observations of this kind are important enough, as things are."""
+    return LEVELS.get(kind, INFO) >= _log.threshold
+
+
 def log_observation(observation: Observation) -> None:
     """One line, if it is important enough. Costs next to nothing if it is not."""
     kind = type(observation)

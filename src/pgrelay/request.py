@@ -75,16 +75,20 @@ class RequestBuilder:
         "_timeout",
         "_url",
         "_user_agent",
+        "answered",
         "left_out",
         "scrubber",
     )
 
+    #: Headers of its receiver's last answer, and what is recorded of them; kept by `attempt`.
+    answered: tuple[Mapping[str, str], str] | None
     #: Names of the webhook's headers that are not sent: reserved, given twice, or not fit for a header.
     left_out: tuple[str, ...]
     #: Takes the webhook's secrets out of answers.
     scrubber: Scrubber
 
     def __init__(self, webhook: Webhook, user_agent: str) -> None:
+        self.answered = None
         self._url = webhook.url
         self._timeout = webhook.timeout_seconds
         self._user_agent = _printable(user_agent)

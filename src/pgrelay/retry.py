@@ -76,7 +76,7 @@ def decide(
     if now.tzinfo is None:
         raise ValueError("now must be timezone-aware")
     if isinstance(result, Response):
-        if 200 <= result.status <= 299:
+        if is_success(result):
             return Decision(Verdict.SUCCEEDED, result.status)
         status_code, (kind, message) = result.status, _fault(result)
         asked = _retry_after(result.headers, now)
@@ -88,6 +88,11 @@ def decide(
     wait = min(max(_scheduled(schedule, attempt), asked), max_wait)
     wait = min(wait + wait * min(1.0, max(0.0, jitter_fraction)), max_wait)
     return Decision(Verdict.RETRY, status_code, kind, message, wait, hold)
+
+
+def is_success(response: Response) -> bool:
+    """Whether the receiver accepted it: any 2xx."""
+    return 200 <= response.status <= 299
 
 
 def _scheduled(schedule: Sequence[float], attempt: int) -> float:

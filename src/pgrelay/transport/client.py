@@ -39,6 +39,8 @@ KEEPALIVE_SECONDS = 4.0
 
 # Verdicts on URLs, and prepared timeouts, that are remembered. Beyond it all are made anew.
 _MAX_REMEMBERED = 20_000
+# Headers of answers that are remembered, of up to MAX_HEAD characters each.
+_MAX_HEADS = 64
 # aiohttp writes a larger body at one go, and warns of it; a stream it writes piece by piece.
 _LARGE_BODY = 1024 * 1024
 
@@ -66,6 +68,7 @@ class Transport:
         self._detour: Detour | None = None
         self._targets: dict[str, URL | Failure] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._heads: dict[aiohttp.typedefs.RawHeaders, Mapping[str, str]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._retired: list[aiohttp.ClientSession] = []
 
@@ -158,7 +161,7 @@ class Transport:
                 **way.options,
             )
             response = cast(_Response, answer)
-            headers = _storable(response.headers)
+            headers = self._heads.get(response.raw_headers) or self._remember_head(response)
             body = await response.content.read(self._max_response_bytes)
             if not response.content.at_eof():
                 body = await self._read_on(response.content, body)
@@ -202,6 +205,14 @@ class Transport:
         if keep:
             self._timeouts[seconds] = timeout
         return timeout
+
+    def _remember_head(self, response: aiohttp.ClientResponse) -> Mapping[str, str]:
+        """The headers of an answer, the same object for the same headers: most answers differ in the date at most."""
+        headers = _storable(response.headers)
+        if len(self._heads) >= _MAX_HEADS:
+            self._heads.clear()
+        self._heads[response.raw_headers] = headers
+        return headers
 
     async def _read_on(self, content: StreamReader, read: bytes) -> bytes:
         """The body up to its end or to the limit, given what has been read of it."""
