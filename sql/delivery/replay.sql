@@ -1,11 +1,13 @@
 create or replace function pgrelay.replay_events(p_webhook_id bigint, p_since timestamptz, p_until timestamptz)
 returns table (event_id bigint, event_slot smallint) language sql stable set search_path = pg_catalog, pg_temp
 as $$
--- Events that a replay would send: of the webhook's tenant, of the types it subscribes to, captured from p_since until before p_until.
+-- Events that a replay would send: of the webhook's tenant, of the types it subscribes to, that pass its filter as it is now,
+-- captured from p_since until before p_until.
 select o.id, o.slot from pgrelay.outbox o
 join pgrelay.webhook_configurations w on w.id = p_webhook_id and w.company_id = o.company_id
 where o.occurred_at >= p_since and o.occurred_at < p_until and (o.only_webhook is null)
     and w.subscribed_events && pgrelay.event_patterns(o.event_type)
+    and (w.filter is null or pgrelay.filter_matches(w.filter, o.body))
 order by o.id
 $$;
 comment on function pgrelay.replay_events(bigint, timestamptz, timestamptz) is 'The events that pgrelay.replay() would send again: count them first.';
