@@ -56,6 +56,7 @@ from pgrelay.transport import Proxy, Transport
 from pgrelay.upkeep import (
     Chore,
     ExpireDeliveries,
+    FeedReplays,
     FireDeadlines,
     FoldMetrics,
     Heartbeat,
@@ -287,6 +288,7 @@ class Daemon:
                 observe=self._observe,
             ),
             ExpireDeliveries(chores.expire_deliveries, observe=self._observe),
+            FeedReplays(chores.feed_replays, wake=deliverer.look_everywhere, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
             Retain(chores.rotate, chores.prune, retention=lambda: policies.retention(self._settings)),
             WatchCapture(chores.open_capture_errors, observe=self._observe),

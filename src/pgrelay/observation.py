@@ -283,6 +283,26 @@ class CaptureErrorsSeen(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayDone(Observation):
+    """All events of a replay are queued, but those skipped: retention had emptied them, or they are not subscribed to any more."""
+
+    replay_id: int
+    webhook_id: int
+    queued: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayStopped(Observation):
+    """A replay was stopped, for its webhook was deleted or made inactive. People who stop one are not told of it."""
+
+    replay_id: int
+    webhook_id: int
+    queued: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class HttpServing(Observation):
     """HTTP requests are answered."""
 
