@@ -208,6 +208,8 @@ class Holdings:
         )
         if claim.expires_in is not None and self._is_too_old(claim):
             self._mine.discard((claim.delivery_id, claim.lease_no))
+            if rated is not None and lane.rate is not None:
+                lane.rate.withdraw(rated)
             await self._give_back([claim])  # pending again, it expires
             return
         if rated is None:
