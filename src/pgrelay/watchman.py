@@ -91,7 +91,9 @@ class Watchman:
         before, self._reports.failing = self._reports.failing, frozenset(failing)
         for webhook_id in before - self._reports.failing:
             await self._heed(WebhookState(webhook_id, "closed", None))
-        held = {webhook_id: now + seconds for webhook_id, seconds in failing.items() if seconds and seconds > 0}
+        held = {
+            webhook_id: now + seconds for webhook_id, seconds in failing.items() if seconds and seconds > 0
+        }
         known, self._held = self._held, held
         for webhook_id, until in held.items():
             if until > known.get(webhook_id, 0.0) + _SAME_HOLD:

@@ -113,7 +113,9 @@ class Diary:
                     one.ended = stopped
 
 
-def complaints(diary: Diary, events: dict[str, Event], attempts: dict[tuple[int, int, int], list[int | None]]) -> list[str]:
+def complaints(
+    diary: Diary, events: dict[str, Event], attempts: dict[tuple[int, int, int], list[int | None]]
+) -> list[str]:
     """All that is wrong. `attempts`: status codes recorded for (webhook, event, attempt)."""
     diary.find_strays()
     by_webhook: dict[int, list[Arrival]] = defaultdict(list)
@@ -126,7 +128,9 @@ def complaints(diary: Diary, events: dict[str, Event], attempts: dict[tuple[int,
         found += [f"webhook {webhook}: invented {one.key}" for one in arrivals if one.key not in events]
         for check in (_content, _permission, _concurrency, _rate, _left_alone):
             found += [f"webhook {webhook}: {text}" for text in check(diary, terms, known, events)]
-        found += [f"webhook {webhook}: {text}" for text in _on_record(webhook, terms, known, events, attempts)]
+        found += [
+            f"webhook {webhook}: {text}" for text in _on_record(webhook, terms, known, events, attempts)
+        ]
         found += [f"webhook {webhook}: {text}" for text in _waits(diary, webhook, known, events, attempts)]
         if terms.ordered:
             found += [f"webhook {webhook}: {text}" for text in _order(diary, webhook, known, events)]
@@ -143,18 +147,24 @@ def _content(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[s
         if one.headers["webhook-id"] != one.key:
             yield f"event {event.id} came as {one.headers['webhook-id']}"
         secrets = terms.secrets.during(one.at - NOTICE, one.at)
-        signatures = {"sha256=" + hmac.new(key.encode(), one.body, hashlib.sha256).hexdigest() for key in secrets}
+        signatures = {
+            "sha256=" + hmac.new(key.encode(), one.body, hashlib.sha256).hexdigest() for key in secrets
+        }
         if one.headers["x-webhook-signature"] not in signatures:
             yield f"event {event.id} is signed with no secret of its time"
 
 
-def _permission(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]) -> Iterator[str]:
+def _permission(
+    diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]
+) -> Iterator[str]:
     for one in arrivals:
         if not one.stray and not any(terms.callable.during(one.at - NOTICE, one.at)):
             yield f"called at {one.at:.2f} by {one.daemon}, when it was inactive, paused or gone"
 
 
-def _concurrency(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]) -> Iterator[str]:
+def _concurrency(
+    diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]
+) -> Iterator[str]:
     counted = [one for one in arrivals if not one.stray]
     for one in counted:
         limits = terms.max_concurrency.during(one.at - NOTICE, one.at)
@@ -180,14 +190,18 @@ def _rate(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str,
             yield f"{most + 1} within {gap:.3f} s at {one.at:.2f}, by {first.daemon} and {one.daemon}"
 
 
-def _left_alone(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]) -> Iterator[str]:
+def _left_alone(
+    diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]
+) -> Iterator[str]:
     """429 and 503 with Retry-After hold back all of it, once all daemons know."""
     for busy in arrivals:
         if busy.status not in (429, 503) or busy.retry_after <= NOTICE or busy.stray:
             continue
         until = busy.ended + busy.retry_after
         if any(busy.ended - 0.1 <= moment < until for moment in terms.freed) or any(
-            busy.at - 0.1 <= stopped <= busy.ended + NOTICE for stops in diary.stops.values() for stopped, _ in stops
+            busy.at - 0.1 <= stopped <= busy.ended + NOTICE
+            for stops in diary.stops.values()
+            for stopped, _ in stops
         ):
             continue
         for one in arrivals:
