@@ -31,7 +31,6 @@ from pgrelay.transport.failures import (
     MAX_HEAD,
     Refused,
     explain,
-    not_answered,
     not_reached,
     too_large,
 )
@@ -138,7 +137,7 @@ class Transport:
                 if on_sent is not None:
                     on_sent()
                 late = asyncio.get_running_loop().call_later(
-                    seconds - (monotonic() - began), connection.give_up, not_answered(target.host, seconds)
+                    seconds - (monotonic() - began), connection.time_out, seconds
                 )
                 try:
                     status, raw_headers, answer = await answered

@@ -20,6 +20,7 @@ from pgrelay.transport.failures import (
     broken_off,
     no_answer,
     no_http,
+    not_answered,
     too_large,
 )
 
@@ -117,6 +118,10 @@ class Connection(asyncio.Protocol):
             answered.set_exception(fault)
         if self._transport is not None:
             self._transport.abort()
+
+    def time_out(self, seconds: float) -> None:
+        """So many seconds are over, and whoever waits for an answer waits in vain."""
+        self.give_up(not_answered(self._host, seconds))
 
     def close(self) -> None:
         """Close it in good order."""
