@@ -262,6 +262,7 @@ class Daemon:
             chores,
             policies.circuit(settings),
             heed=deliverer.heed,
+            holds_any=lambda: deliverer.held > 0,
             name_of=deliverer.name_of,
             observe=self._observe,
         )

@@ -117,6 +117,28 @@ async def test_a_second_answer_that_nobody_asked_for_ends_the_connection():
     assert (talk.keeper.came_back, talk.wire.closed) == (0, True)
 
 
+async def test_the_status_is_that_of_the_answer_and_not_of_what_comes_after_it():
+    talk = Talk()
+    talk.connection.data_received(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno" + OK)
+    assert (talk.answer().status, talk.answer().body) == (500, b"no")
+    assert talk.wire.closed
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_what_follows_a_compressed_body_is_left_unread(size: int):
+    talk = Talk()
+    whole = zlib.compress(BODY, wbits=31)
+    data = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + whole + b"y" * 100
+    for start in range(0, len(data), size):
+        if not talk.wire.closed:
+            talk.connection.data_received(data[start : start + size])
+    if size == 1:
+        assert talk.answer().body == BODY and talk.wire.closed
+    else:
+        talk.connection.data_received(b"y")
+        assert talk.answer().body == BODY and talk.wire.closed
+
+
 async def test_words_while_it_is_idle_end_the_connection():
     talk = Talk()
     talk.connection.data_received(OK)

@@ -278,9 +278,13 @@ class Store:
         )
         return [WebhookState._make(row) for row in rows]
 
-    async def failing_webhooks(self) -> frozenset[int]:
-        """Webhooks whose last attempt failed, as all daemons know it."""
-        return frozenset(row[0] for row in await self._rows("select webhook_id from pgrelay.webhook_health"))
+    async def failing_webhooks(self) -> dict[int, float | None]:
+        """Webhooks whose last attempt failed, as all daemons know it; for how many seconds they are held back."""
+        rows = await self._rows(
+            "select webhook_id, extract(epoch from held_until - clock_timestamp())::double precision"
+            " from pgrelay.webhook_health"
+        )
+        return dict(rows)
 
     # Upkeep ------------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,12 @@ Decides which connection a request takes, and which addresses it may go to (aski
 about all that its name resolves to). It does not decide what a status means, nor whether anything is tried again: a
 redirect is a Response like any other, and is not followed. Durations are seconds, sizes are bytes.
 
-One `send` is one request at most. A connection that the receiver closes in the very moment it is used again is a failed
-attempt: to send once more would be an attempt that nobody can see. It is made rare instead: idle connections are
-dropped after KEEPALIVE_SECONDS, which is less than common servers keep theirs (5 s in Node, Apache and uvicorn), and
-one whose end has been heard of is never used.
+One `send` is one request, but for one case. A receiver may close an idle connection in the very moment it is used
+again, without having read what was sent: that says nothing of the receiver, and must not cost an attempt and a minute's
+wait. So where a connection that was used before ends within ONE_WAY seconds, and not a byte of an answer has come, the
+request goes out once more, on a new one (RFC 9112, section 9.3.1, allows it for what is idempotent: the key is the
+same). Not so where requests are counted (`on_sent`), for a rate limit is kept exactly. It is rare: idle connections are
+dropped after KEEPALIVE_SECONDS, less than most servers keep theirs, and one whose end has been heard of is never used.
 
 Proxies named in the environment are ignored, for nobody would vet where a request goes behind them. One that is
 configured is another matter: see `proxy`.
@@ -41,6 +43,8 @@ from pgrelay.transport.target import Target
 _MAX_REMEMBERED = 20_000
 # Headers of answers that are remembered, of up to MAX_HEAD characters each.
 _MAX_HEADS = 64
+#: In so many seconds the news that a connection was closed before arrives: later it was closed because of the request.
+ONE_WAY = 1.0
 #: Where all requests go that a proxy forwards.
 _PROXY = "proxy"
 
@@ -125,18 +129,25 @@ class Transport:
         try:
             head = ways.head(target, headers, len(body))
             connection = ways.kept(target)
-            if connection is None:
-                connection = await ways.opened(target, headers, seconds)
-            answered = connection.ask(head, body, self._max_response_bytes)
-            if on_sent is not None:
-                on_sent()
-            late = asyncio.get_running_loop().call_later(
-                seconds - (monotonic() - began), connection.time_out, seconds
-            )
-            try:
-                status, raw_headers, answer = await answered
-            finally:
-                late.cancel()
+            again, left = connection is not None and on_sent is None, seconds
+            while True:
+                if connection is None:
+                    connection = await ways.opened(target, headers, left)
+                answered = connection.ask(head, body, self._max_response_bytes)
+                if on_sent is not None:
+                    on_sent()
+                late = asyncio.get_running_loop().call_later(
+                    seconds - (monotonic() - began), connection.time_out, seconds
+                )
+                try:
+                    status, raw_headers, answer = await answered
+                    break
+                except Refused as fault:
+                    if not again or not fault.unanswered or monotonic() - began > ONE_WAY:
+                        raise
+                    again, left, connection = False, seconds - (monotonic() - began), None
+                finally:
+                    late.cancel()
             found = self._heads.get(raw_headers)
             if found is None:
                 found = self._remember_head(raw_headers, target.host)

@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_left",
         "_parser",
         "_reusable",
+        "_status",
         "_transport",
         "_unasked",
         "idle_since",
@@ -80,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._left = 0
-        self._head_size = 0
+        self._head_size = self._status = 0
         self._in_body = self._framed = self._ended = self._reusable = self._unasked = False
         self._decoder: _Decoder | None = None
         #: Monotonic seconds since when nobody uses it.
@@ -98,13 +99,16 @@ class Connection(asyncio.Protocol):
     def ask(self, head: bytes, body: bytes, limit: int) -> asyncio.Future[Answer]:
         """Write a request; of the answer's body, `limit` bytes are kept. Only while no other is under way."""
         transport = self._transport
-        assert transport is not None and self._answered is None
+        assert self._answered is None
         self._headers, self._body, self._left = [], [], limit
         self._head_size = 0
         self._in_body = self._framed = self._ended = self._reusable = False
         self._decoder = None
         answered = self._answered = asyncio.get_running_loop().create_future()
-        transport.write(head + body)
+        if transport is None:  # it ended before anybody could use it
+            self._hung_up(None)
+        else:
+            transport.write(head + body)
         return answered
 
     def give_up(self, fault: Refused | None = None) -> None:
@@ -172,12 +176,12 @@ class Connection(asyncio.Protocol):
                 self._finish()  # a body that ends with its connection
             else:
                 self.give_up(broken_body(self._host, "the connection ended within it"))
-        elif error is not None:
-            self.give_up(broken_off(error, self._host))
+        elif self._head_size and error is None:
+            self.give_up(no_http(self._host, "it ends within its head"))
         else:
-            self.give_up(
-                no_http(self._host, "it ends within its head") if self._head_size else no_answer(self._host)
-            )
+            fault = no_answer(self._host) if error is None else broken_off(error, self._host)
+            fault.unanswered = not self._head_size
+            self.give_up(fault)
 
     def _finish(self) -> None:
         answered, self._answered = self._answered, None
@@ -185,8 +189,7 @@ class Connection(asyncio.Protocol):
         if answered is None or transport is None:
             return
         if not answered.done():
-            status = self._parser.get_status_code()
-            answered.set_result(Answer(status, tuple(self._headers), b"".join(self._body)))
+            answered.set_result(Answer(self._status, tuple(self._headers), b"".join(self._body)))
         if not self._reusable or self._unasked or transport.get_write_buffer_size():
             # what is not read to its end would be taken for the next answer
             transport.abort()
@@ -212,7 +215,8 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if self._ended or (status < 200 and status != _SWITCHING_PROTOCOLS):
             return
-        self._in_body = True
+        # kept, for the parser may have read the head of something that nobody asked for by the time this one is given
+        self._in_body, self._status = True, status
         for name, value in self._headers:
             match name.lower():
                 case b"content-length":
@@ -226,6 +230,9 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         if self._decoder is not None:
+            if self._decoder.has_ended:
+                self._ended = True  # what follows means nothing, and may follow for ever
+                return
             try:
                 body = self._decoder.decode(body, self._left + 1)
             except zlib.error:
@@ -272,6 +279,11 @@ class _Decoder:
             case b"deflate":
                 return cls(gzip=False)
         return None
+
+    @property
+    def has_ended(self) -> bool:
+        """All that is compressed was there."""
+        return self._inflate is not None and self._inflate.eof
 
     @property
     def at_end(self) -> bool:

@@ -26,6 +26,8 @@ class Refused(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        #: The connection ended, and not a byte of an answer had come.
+        self.unanswered = False
 
     @classmethod
     def of(cls, kind: ErrorKind, message: str) -> "Refused":
