@@ -15,7 +15,7 @@ from pgrelay import policies
 from pgrelay.api.app import SERVICES, api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.config.settings import Settings, changed_keys, reloaded
-from pgrelay.db.connect import Connection, Link, connect
+from pgrelay.db.connect import Connection, Link, connect, translated
 from pgrelay.db.guard import (
     StandbyRefused,
     one,
@@ -361,8 +361,9 @@ class Daemon:
         async def look() -> None:
             connection = await self._open("start")
             try:
-                await self._admit(connection)
-                row = await one(connection, "select getdatabaseencoding()")
+                with translated():
+                    await self._admit(connection)
+                    row = await one(connection, "select getdatabaseencoding()")
                 self._encoding = (
                     "SQL_ASCII" if row is not None and row[0] in ("SQL_ASCII", b"SQL_ASCII") else "UTF8"
                 )
