@@ -1,7 +1,8 @@
 """`pgrelay`: from arguments to a command, and from whatever ends it to an exit code.
 
 0 fine · 1 found problems, or refused · 2 usage · 3 schema · 69 database unreachable · 70 a fault of pgrelay's own ·
-74 the output cannot be written · 77 privilege missing · 78 configuration wrong, or the database is a copy · 130 interrupted · 141 nobody reads on.
+74 the output cannot be written · 77 privilege missing · 78 configuration wrong, or the database is a copy ·
+130 interrupted · 141 nobody reads on.
 """
 
 import contextlib
