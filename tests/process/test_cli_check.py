@@ -133,6 +133,20 @@ def test_notifications_that_captures_do_not_send_are_told(
     )
 
 
+def test_an_event_type_that_no_source_makes_is_told_when_it_is_subscribed_to_and_by_check(adopted):
+    added = adopted(
+        *("webhooks", "add", "--company", "1", "--name", "CRM", "--url", "https://example.com/"),
+        *("--event", "callback.creatd", "--event", "callback.*", "--event", "*"),
+    )
+    assert added.err.count("Warning:") == 1
+    assert "Warning: no source makes callback.creatd; only pgrelay.emit() could." in added.err
+    told = {message for _, message in found(adopted("check", "--json"), "info")}
+    assert "CRM subscribes to callback.creatd, which no source makes" in told
+    mended = adopted("webhooks", "set", "1", "--event", "callback.created")
+    assert (mended.code, mended.err) == (0, "")
+    assert "which no source makes" not in adopted("check").out
+
+
 def test_a_missing_schema_and_an_outdated_one_send_to_migrate(adopted, execute):
     execute("update pgrelay.schema_objects set digest = '' where path = 'views/health.sql'")
     warnings = dict(found(adopted("check", "--json"), "warning"))

@@ -136,6 +136,19 @@ def of_applying(may: Row, role: str) -> list[Finding]:
     ]
 
 
+def of_unmade_events(unmade: Sequence[Row]) -> list[Finding]:
+    mend = "If the application makes it by pgrelay.emit(), all is well; GET /event-types lists what sources make."
+    return [
+        Finding(
+            Level.INFO,
+            f"webhook {row['id']}",
+            f"{row['name']} subscribes to {row['subscribed']}, which no source makes",
+            mend,
+        )
+        for row in unmade
+    ]
+
+
 def of_roles(missing: Sequence[str]) -> list[Finding]:
     if not missing:
         return []

@@ -148,6 +148,18 @@ async def urls(admin: Admin) -> list[Row]:
     return await admin.rows("select id, name, url from pgrelay.webhooks where is_active order by id")
 
 
+async def unmade_events(admin: Admin, webhook_id: int | None = None) -> list[Row]:
+    """What active webhooks (or this one) subscribe to and no source makes: a misspelt type, or one that is emitted."""
+    return await admin.rows(
+        "with known as materialized (select array(select distinct p from pgrelay.event_types() as t,"
+        "                            unnest(pgrelay.event_patterns(t.event_type)) as p) as patterns)"
+        " select w.id, w.name, s as subscribed from known, pgrelay.webhooks w, unnest(w.subscribed_events) as s"
+        " where w.is_active and w.company_id <> 'pgrelay' and cardinality(known.patterns) > 0"
+        " and s <> all (known.patterns) and (%(id)s::bigint is null or w.id = %(id)s) order by w.id, s limit 20",
+        id=webhook_id,
+    )
+
+
 async def troubled_webhooks(admin: Admin) -> list[Row]:
     """Webhooks that were disabled, whose circuit is open, or whose receiver asked to be left alone."""
     return await admin.rows(
