@@ -89,6 +89,35 @@ def test_options_are_set_together_or_not_at_all(pgrelay, webhook):
     )
 
 
+def test_a_webhook_is_changed_by_the_same_options_that_made_it(pgrelay, webhook):
+    done = pgrelay(
+        *(
+            "webhooks",
+            "set",
+            webhook,
+            "--json",
+            "--name",
+            "other",
+            "--url",
+            "https://a.example/x",
+            "--timeout",
+            "5",
+        ),
+        *("--event", "callback.created", "--event", "order.*", "--header", "X-Key: b", "--max-attempts", "4"),
+    )
+    found = done.data
+    assert (found["name"], found["url"], found["timeout_seconds"], found["max_retry_attempts"]) == (
+        "other",
+        "https://a.example/x",
+        5,
+        4,
+    )
+    assert (found["subscribed_events"], found["headers"]) == (
+        ["callback.created", "order.*"],
+        {"X-Key": "***"},
+    )
+
+
 def test_a_webhook_that_is_not_there_is_said_so(pgrelay):
     for words in (["show"], ["set", "name=x"], ["enable"], ["delete", "--yes"], ["rotate-secret"], ["test"]):
         done = pgrelay("webhooks", words[0], "99", *words[1:])

@@ -42,12 +42,12 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def listed(words: Iterable[str], most: int = 10) -> str:
+def listed(words: Iterable[str], most: int = 10, last: str = "and") -> str:
     """`a, b and c`; beyond `most`, how many more there are."""
     found = list(words)
     if len(found) > most:
         return f"{', '.join(found[:most])} and {len(found) - most} more"
-    return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]])) if found else ""
+    return f" {last} ".join(filter(None, [", ".join(found[:-1]), found[-1]])) if found else ""
 
 
 def printable(text: str, *, lines: bool = False) -> str:

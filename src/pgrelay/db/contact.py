@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
 from pgrelay.config.settings import DatabaseSettings
-from pgrelay.db.connect import Connection, Link, connect
+from pgrelay.db.connect import Connection, Link, connect, translated
 from pgrelay.db.guard import (
     StandbyRefused,
     one,
@@ -59,7 +59,8 @@ class Contact:
         """One to a database that may be served."""
         connection = await self.open(purpose)
         try:
-            await self._admit(connection)
+            with translated():
+                await self._admit(connection)
         except BaseException:
             await connection.close()
             raise
@@ -82,7 +83,8 @@ class Contact:
             nonlocal encoding
             connection = await self.open_admitted("start")
             try:
-                row = await one(connection, "select getdatabaseencoding()")
+                with translated():
+                    row = await one(connection, "select getdatabaseencoding()")
                 encoding = (
                     "SQL_ASCII" if row is not None and row[0] in ("SQL_ASCII", b"SQL_ASCII") else "UTF8"
                 )
