@@ -19,7 +19,7 @@ FLOORS = [
     {"cli"},
     {"daemon"},
     {"page"},
-    {"deliverer", "policies", "recorder", "upkeep", "watchman", "api", "demo"},
+    {"deliverer", "policies", "recorder", "supervisor", "upkeep", "watchman", "api", "demo"},
     {"holdings"},  # what is leased: attempts, in slots, of lanes
     {"db", "transport", "receiver", "logs", "metrics", "systemd"},
     {"config"},

@@ -67,6 +67,19 @@ class Deadlines:
     next_in: float | None
 
 
+class Fed(NamedTuple):
+    """A replay that got on, ended, or had to be stopped; `added` is how many deliveries it was given now."""
+
+    replay_id: int
+    webhook_id: int
+    added: int
+    status: str
+    events: int
+    queued: int
+    skipped: int
+    note: str | None
+
+
 class Store:
     """The verbs over one link. Give each task that must not wait for another a store of its own.
 
@@ -297,6 +310,10 @@ class Store:
         """Make the events of deadlines that passed."""
         rows = await self._rows("select * from pgrelay.fire_deadlines(%s)", limit)
         return Deadlines(*rows[0])
+
+    async def feed_replays(self) -> list[Fed]:
+        """Queue the next deliveries of running replays."""
+        return [Fed._make(row) for row in await self._rows("select * from pgrelay.feed_replays()")]
 
     async def expire_deliveries(self) -> int:
         """End pending deliveries whose event is too old to be sent; how many."""
