@@ -54,6 +54,7 @@ from pgrelay.upkeep import (
     Retain,
     SealSecrets,
     WatchCapture,
+    lease_clock,
     run_forever,
 )
 from pgrelay.watchman import Watchman
@@ -212,7 +213,7 @@ class Daemon:
         stack.push_async_callback(transport.close)
 
         async def sign_on() -> None:
-            sent = loop.time()
+            sent = lease_clock()
             self._daemon_id = await beats.sign_on(
                 name=settings.daemon.name,
                 host=socket.gethostname(),
@@ -254,7 +255,7 @@ class Daemon:
             send=transport.send,
             record=recorder.put,
             identity=lambda: self._daemon_id,
-            may_start=lambda: heartbeat.holds(loop.time()) and not recorder.full,
+            may_start=lambda: heartbeat.holds(lease_clock()) and not recorder.full,
             observe=self._observe,
         )
         watchman = self._watchman = Watchman(
@@ -283,7 +284,7 @@ class Daemon:
                 chores.release_lapsed,
                 chores.cancel_orphans,
                 every=settings.daemon.lease / 5,
-                may_judge=lambda: heartbeat.judges(loop.time()),
+                may_judge=lambda: heartbeat.judges(lease_clock()),
                 wake=deliverer.look_everywhere,
                 observe=self._observe,
             ),
@@ -307,7 +308,7 @@ class Daemon:
                 in_flight_limit=lambda: settings.daemon.max_in_flight,
                 held=lambda: deliverer.held,
                 outcomes_waiting=lambda: recorder.waiting,
-                lease_held=lambda: heartbeat.holds(loop.time()),
+                lease_held=lambda: heartbeat.holds(lease_clock()),
             )
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -358,7 +359,7 @@ class Daemon:
             return f"stopping: {self._stop_reason}"
         if self._heartbeat is None or self._waiting_for:
             return self._waiting_for or "starting"
-        if not self._heartbeat.holds(asyncio.get_running_loop().time()):
+        if not self._heartbeat.holds(lease_clock()):
             return "the lease is not held: no heartbeat has reached the database for most of daemon.lease"
         return None
 
