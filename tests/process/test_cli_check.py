@@ -86,6 +86,13 @@ def test_what_waits_what_failed_and_what_cannot_be_called_is_found(adopted, exec
 
 def test_a_copy_is_an_error_until_it_is_adopted(pgrelay, execute):
     pgrelay("apply")
+    execute(
+        "insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events)"
+        " values (1, 'CRM', 'https://example.com/', '{callback.*}')"
+    )
+    execute(
+        "insert into callback_requests (company_id, customer_name, customer_phone) values (1, 'Ada', '1')"
+    )
     checked = pgrelay("check", "--json")
     assert checked.code == 2
     assert {subject for subject, _ in found(checked, "error")} == {"copy guard"}
@@ -93,6 +100,7 @@ def test_a_copy_is_an_error_until_it_is_adopted(pgrelay, execute):
     asked = pgrelay("adopt", "--cancel-pending")
     assert asked.code == 1
     assert "this database is a copy within its cluster" in asked.out
+    assert "It holds 0 unfinished deliveries and 1 event not yet turned into deliveries." in asked.out
     assert "--yes" in asked.err
     assert pgrelay("adopt", "--cancel-pending", "--yes").code == 0
     assert pgrelay("adopt", "--cancel-pending").err.startswith("Nothing to do")

@@ -12,6 +12,12 @@ async def copy_problem(admin: Admin, environment: str) -> str | None:
     return found
 
 
+async def unexpanded(admin: Admin) -> int:
+    """How many committed events no daemon has turned into deliveries yet."""
+    found: int = await admin.value("select events from pgrelay.unexpanded_events()")
+    return found
+
+
 async def unfinished(admin: Admin) -> int:
     """Deliveries that are pending or in flight."""
     return int(await admin.value("select count(*) from pgrelay.delivery_queue"))
