@@ -219,7 +219,13 @@ def test_who_did_not_install_the_schema_is_sent_to_who_did(plain, app, tmp_path)
         assert pgrelay("webhooks", "list").code == 0
         refused = pgrelay("apply")
         assert refused.code == 77
-        assert f"PGUSER={owner.name} pgrelay apply" in refused.err
+        assert f"Run it as {owner.name}, who installed the schema" in refused.err
+        connection.execute("update pgrelay.schema_objects set digest = '' where path = 'views/health.sql'")
+        for command, may_not in (("uninstall", "drop"), ("migrate", "change")):
+            refused = pgrelay(command)
+            assert refused.code == 77
+            assert f"{stranger.name} may not {may_not} the schema" in refused.err
+            assert f"Run it as {owner.name}, who installed the schema" in refused.err
 
 
 # Coming and going -------------------------------------------------------------------------------------------------

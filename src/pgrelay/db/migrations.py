@@ -58,11 +58,21 @@ async def migrate(connection: AsyncConnection, environment: str | None = None) -
             "Run pgrelay migrate again; pg_locks and pg_stat_activity show who holds it.",
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        user = await one(connection, "select current_user::text, current_database()::text")
-        role, database = user or ("the role", "the database")
+        user = await one(
+            connection,
+            "select current_user::text, current_database()::text,"
+            " (select nspowner::regrole::text from pg_namespace where nspname = 'pgrelay')",
+        )
+        role, database, owner = user or ("the role", "the database", None)
+        remedy = (
+            f"Run it as {owner}, who installed the schema: database.dsn, or PGRELAY_DATABASE_DSN, names the user"
+            if owner is not None
+            else f'As the database\'s owner: grant create on database "{database}" to "{role}";'
+        )
         raise NotPermitted(
-            f"{role} may not install the schema: {error.diag.message_primary}",
-            f'As the database\'s owner: grant create on database "{database}" to "{role}";',
+            f"{role} may not {'change' if owner is not None else 'install'} the schema:"
+            f" {error.diag.message_primary}",
+            remedy,
         ) from error
     except psycopg.Error as error:
         raise translate(error) from error
