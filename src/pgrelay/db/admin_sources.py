@@ -175,9 +175,12 @@ async def refuse_who_may_not_uninstall(admin: Admin) -> None:
 
 def _as_owner(admin: Admin, row: Row) -> str:
     """What to do where only who installed the schema may."""
-    remedy = f"Run it as {row['owner']}, who installed the schema: database.dsn, or PGRELAY_DATABASE_DSN, names the user"
+    owner = row["owner"]
+    remedy = (
+        f"Run it as {owner}, who installed the schema: database.dsn (or PGRELAY_DATABASE_DSN) names the user"
+    )
     if not row["owner_is_super"]:
-        remedy += f"\nOr let this role act for it: grant {row['owner']} to {quoted(admin.role)};"
+        remedy += f"\nOr let this role act for it: grant {owner} to {quoted(admin.role)};"
     return remedy
 
 
