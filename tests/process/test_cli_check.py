@@ -191,6 +191,10 @@ def test_a_password_in_the_dsn_is_never_shown(tmp_path):
     done = Command(tmp_path, "postgresql://u:hunter2@127.0.0.1:1/x")("status")
     assert done.code == 69
     assert "hunter2" not in done.out + done.err
+    done = Command(tmp_path, "host=h password=not hunter2=x")("status")
+    assert (done.code, "hunter2" in done.err) == (78, False)
+    done = Command(tmp_path, "host=h prot=1")("status")
+    assert (done.code, "'prot' is no option, did you mean 'port'?" in done.err) == (78, True)
 
 
 def test_a_bad_configuration_is_78_and_shows_line_and_nearest_key(pgrelay):
