@@ -33,7 +33,10 @@ _DELIVERIES = """
     select id, webhook_id, event_id, status, attempts, lease_no from pgrelay.delivery_queue
     union all select id, webhook_id, event_id, status, attempts, lease_no from pgrelay.delivery_history
 """
-_LEFT = "select events_waiting + deliveries_pending + deliveries_in_flight from pgrelay.health"
+_LEFT = """
+    select events_waiting + deliveries_pending + deliveries_in_flight
+         + (select count(*) from pgrelay.replays where status = 'running') from pgrelay.health
+"""
 _WHY = """
     select webhook_id, status, leased_by, pgrelay.why_waiting(id), count(*) from pgrelay.delivery_queue group by 1, 2, 3, 4
 """
@@ -67,7 +70,7 @@ class Storm:
         people, daemons = self.people, self.daemons
         actions: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (24, people.change_mood), (6, people.pause), (5, people.set_active), (6, people.limit), (5, people.rotate),
-            (2, people.delete), (2, people.new_webhook), (6, people.cancel), (6, people.retry), (3, people.replay),
+            (2, people.delete), (2, people.new_webhook), (6, people.cancel), (6, people.retry), (3, people.replay), (3, people.stop_or_resume_a_replay),
             (2, people.close_circuit), (3, people.test), (5, daemons.kill), (3, daemons.stop), (6, daemons.freeze),
             (4, people.cut),
         ]  # fmt: skip
@@ -90,7 +93,7 @@ class Storm:
 
         def is_done() -> bool:
             with self.database.connect() as connection:
-                return connection.execute(_LEFT).fetchone() == (0,)
+                return connection.execute(_LEFT.encode()).fetchone() == (0,)
 
         try:
             await eventually(is_done, "all is delivered")

@@ -167,7 +167,9 @@ def test_stopping_waits_for_the_slice_that_is_under_way_and_nothing_follows(
         assert feed(feeding) == 0
 
 
-def test_what_is_captured_or_committed_after_the_start_is_not_part_of_it(database: Database, db: psycopg.Connection):
+def test_what_is_captured_or_committed_after_the_start_is_not_part_of_it(
+    database: Database, db: psycopg.Connection
+):
     webhook = add_webhook(db)
     with database.connect(autocommit=False) as application:
         late = add_event(application, resource_id="late")
@@ -178,7 +180,9 @@ def test_what_is_captured_or_committed_after_the_start_is_not_part_of_it(databas
     while feed(db):
         pass
     assert progress(db, replay, "events", "queued", "status") == (1, 1, "done")
-    assert value(db, "select array_agg(event_id) from pgrelay.delivery_queue where replay_id = %s", replay) == [early]
+    assert value(
+        db, "select array_agg(event_id) from pgrelay.delivery_queue where replay_id = %s", replay
+    ) == [early]
     assert late < early
 
 
@@ -239,7 +243,9 @@ def test_retention_spares_what_a_running_replay_needs_for_one_retention_and_then
         "update pgrelay.ring_slots set opened_at = opened_at - interval '10 days' where ring = 'outbox' and slot = 0"
     )
     db.execute("select pgrelay.rotate('outbox', 3600)")
-    db.execute("update pgrelay.ring_slots set closed_at = closed_at - interval '9 days' where closed_at is not null")
+    db.execute(
+        "update pgrelay.ring_slots set closed_at = closed_at - interval '9 days' where closed_at is not null"
+    )
     db.execute("select pgrelay.rotate('outbox', 3600)")
     assert value(db, "select count(*) from pgrelay.outbox_0") == 10
     deliver(db, daemon, slow)
@@ -258,7 +264,9 @@ def test_a_stopped_replay_holds_nothing_back(db: psycopg.Connection, slow: int):
     deliver(db, sign_on(db), slow)
     db.execute("select setval('pgrelay.outbox_slot', 1)")
     db.execute("select pgrelay.rotate('outbox', 3600)")
-    db.execute("update pgrelay.ring_slots set closed_at = closed_at - interval '9 days' where closed_at is not null")
+    db.execute(
+        "update pgrelay.ring_slots set closed_at = closed_at - interval '9 days' where closed_at is not null"
+    )
     db.execute("select pgrelay.rotate('outbox', 3600)")
     assert value(db, "select count(*) from pgrelay.outbox") == 0
 
@@ -317,14 +325,18 @@ def test_a_replay_that_ended_long_ago_is_pruned_and_a_running_one_is_stopped_in_
 ):
     running, done = start(db, slow), start(db, slow, since="infinity")
     assert progress(db, done, "status", "events") == ("done", 0)
-    db.execute("update pgrelay.replays set ended_at = ended_at - interval '2 hours' where ended_at is not null")
+    db.execute(
+        "update pgrelay.replays set ended_at = ended_at - interval '2 hours' where ended_at is not null"
+    )
     db.execute("select pgrelay.prune(3600)")
     assert value(db, "select array_agg(id) from pgrelay.replays") == [running]
     db.execute("select pgrelay.adopt('staging', 'cancel')")
     assert progress(db, running, "status", "note") == ("stopped", "running when the database was copied")
 
 
-def test_failures_of_what_is_replayed_are_counted_and_a_retry_stays_part_of_it(db: psycopg.Connection, slow: int):
+def test_failures_of_what_is_replayed_are_counted_and_a_retry_stays_part_of_it(
+    db: psycopg.Connection, slow: int
+):
     daemon, replay = sign_on(db), start(db, slow)
     one, two = claim(db, daemon, slow)
     record(db, daemon, failed(one), succeeded(two))
