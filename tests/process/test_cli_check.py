@@ -113,6 +113,8 @@ def test_a_role_that_cannot_be_a_daemon_is_told_the_grant_that_makes_it_one(adop
         checked = pgrelay("check", "--json")
         assert checked.code == 2
         assert "permission denied for schema pgrelay" in str(found(checked, "error"))
+        ran = pgrelay.process("run")
+        assert (ran.code, "permission denied for schema pgrelay" in ran.err) == (77, True)
         execute(f"grant pgrelay_reader to {role.name}")
         checked = pgrelay("check", "--json")
         (error,) = [row for row in checked.data if row["level"] == "error"]

@@ -52,6 +52,7 @@ def paths(world: World) -> list[str]:
         f"/deliveries/{world.pending}",
         f"/deliveries/{world.failed}",
         "/event-types",
+        "/replays",
     ]
 
 
@@ -328,15 +329,39 @@ async def test_a_replay_is_counted_first_and_sent_once(api: Api, db: psycopg.Con
     browser = Browser(api, make_token(db, "admin"))
     form = await browser.get(f"/webhooks/{webhook}/replay")
     counted = await browser.press(form, do="count", since="2020-01-01T00:00")
-    assert "3 events" in counted.words
+    assert "3 events would be sent again" in counted.words and "about 1 second" in counted.words
     assert value(db, "select count(*) from pgrelay.deliveries") == 0
     for _ in range(2):
         sent = await browser.press(counted, do="send")
-        assert "3 deliveries were made" in sent.words
+        assert sent.headers["Location"] == "/replays/1?done=replay-begun"
     assert value(db, "select count(*) from pgrelay.deliveries") == 3
+    assert "3 of 3 events queued" in (await browser.get("/replays/1")).words
+    assert len((await browser.get("/deliveries?replay_id=1")).all("tr")) == 4
     for since in ("", "yesterday", "2999-01-01T00:00"):
         wrong = await browser.press(form, do="count", since=since)
         assert (wrong.status, wrong.all("input", id="since")[0].get("aria-invalid")) == (422, "true")
+
+
+async def test_a_replay_is_watched_stopped_and_resumed(api: Api, db: psycopg.Connection):
+    webhook = add_webhook(db, rate_limit_per_second=1)
+    for kind in ("order.paid", "order.paid", "order.made"):
+        add_event(db, kind)
+    db.execute("select pgrelay.start_replay(%s, '-infinity', p_event_types => '{order.paid}')", (webhook,))
+    browser, path = Browser(api, make_token(db, "tenant", "1")), "/replays/1"
+    page = await browser.get(path)
+    assert "1 of 2 events queued" in page.words and "no daemon is running" in page.words
+    assert "1 of 2" in (await browser.get(f"/replays?webhook_id={webhook}")).words
+    for verb, status in (("stop", "stopped"), ("resume", "running")):
+        done = await browser.press(page, do=verb)
+        page = await browser.get(done.headers["Location"])
+        assert value(db, "select status from pgrelay.replays") == status
+    again = await browser.post(
+        path, form_token=page.all("input", name="form_token")[0].get("value"), do="resume"
+    )
+    assert (again.status, "it is running" in again.words) == (409, True)
+    other = Browser(api, make_token(db, "tenant", "2"))
+    assert (await other.get(path)).status == 404
+    assert "Nothing was replayed yet" in (await other.get("/replays")).words
 
 
 async def test_a_database_that_is_away_gets_a_page_that_says_so(database: Database):

@@ -129,12 +129,13 @@ async def _of_sources(admin: Admin, settings: Settings) -> list[Finding]:
     installed = await admin_sources.installed(admin)
     changes = plan(settings.owner, settings.sources, installed)
     may = await admin_checks.may_apply(admin, [source.table for source in settings.sources])
+    missing = await admin_checks.missing_roles(admin)
     return [
         findings.of_daemon_role(await admin_checks.missing_for_daemon(admin), admin.role),
         *findings.of_applying(may, admin.role),
-        *findings.of_roles(await admin_checks.missing_roles(admin)),
+        *findings.of_roles(missing),
         *(
-            findings.of_api(await admin_checks.roles_not_taken(admin), admin.role)
+            findings.of_api(await admin_checks.roles_not_taken(admin), missing, admin.role)
             if settings.http.listen
             else ()
         ),

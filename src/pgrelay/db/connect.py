@@ -6,7 +6,8 @@ libpq applies below any statement (a query in flight is saved by the latter alon
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg
@@ -118,6 +119,15 @@ def translate(error: psycopg.Error) -> PgrelayError:
     if state.startswith("XX"):
         return DatabaseUnavailable(text, hint or "This is a fault inside the server; its log says more.")
     return Refused(text, hint, constraint=error.diag.constraint_name)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise ours for psycopg's errors."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from error
 
 
 class Link:

@@ -6,7 +6,7 @@ from pgrelay.db import admin_page
 from pgrelay.delivery import Status
 from pgrelay.page.view import Goto, Page, View, faults_by_field
 
-_FILTERS = ("status", "webhook_id", "event_type", "event_id", "resource_id")
+_FILTERS = ("status", "webhook_id", "event_type", "event_id", "resource_id", "replay_id")
 _PAGE = "50"
 _ATTEMPTS = "50"
 

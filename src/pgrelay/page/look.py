@@ -17,8 +17,8 @@ _HERE = Path(__file__).parent
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 #: What each says, and how it is marked; never by colour alone.
 _TONES = {
-    **dict.fromkeys(("healthy", "succeeded"), "good"),
-    **dict.fromkeys(("failing", "held", "paused", "expired", "cancelled", "inactive"), "warn"),
+    **dict.fromkeys(("healthy", "succeeded", "done"), "good"),
+    **dict.fromkeys(("failing", "held", "paused", "expired", "cancelled", "inactive", "stopped"), "warn"),
     **dict.fromkeys(("circuit open", "disabled", "failed"), "bad"),
 }
 STATIC = {
@@ -44,7 +44,7 @@ def templates() -> Environment:
         "tone": tone,
         "ms": milliseconds,
     }
-    found.filters["sentence"] = sentence
+    found.filters |= {"sentence": sentence, "bytes": bytes_of, "span": span}
     found.globals |= {"version": __version__, "stamp": _STAMP, "bars": chart.bars}
     return found
 
@@ -84,6 +84,22 @@ def milliseconds(number: int | None) -> str:
     if number is None:
         return "–"
     return f"{number} ms" if number < 10_000 else f"{number / 1000:.1f} s"
+
+
+def span(seconds: float) -> str:
+    """A length of time in words, by its largest unit."""
+    name, size = next(((name, size) for name, size in _UNITS if seconds >= size * 2), ("second", 1))
+    number = max(1, round(seconds / size))
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def bytes_of(number: int) -> str:
+    size, unit = float(number), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"
 
 
 def sentence(text: str) -> str:

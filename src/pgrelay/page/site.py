@@ -222,6 +222,7 @@ class _Site:
             "may_change": access is not None and access.role != "reader",
             "form_token": gate.form_token(token) if access is not None else "",
             "here": "/" + request.path.split("/")[1],
+            "refresh": None,
             "notice": _NOTICES.get(request.query.get("done", "")),
             **page.values,
         }
@@ -245,6 +246,9 @@ _NOTICES = {
     "tested": "A test event was made. Its delivery appears here in a moment; reload the page for news.",
     "retried": "It is tried again.",
     "cancelled": "It is cancelled.",
+    "replay-begun": "The replay has begun. It goes on by itself; this page may be closed.",
+    "replay-stopped": "The replay is stopped. What was queued already goes out.",
+    "replay-resumed": "The replay goes on where it stopped.",
 }
 
 

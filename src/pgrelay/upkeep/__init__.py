@@ -1,4 +1,4 @@
-"""The periodic chores: heartbeat, deadlines, leases, figures, retention, replays. One small class each, of one shape.
+"""The periodic chores: heartbeat, deadlines, lapsed leases, figures, retention, replays. One small class each.
 
 A chore is `run_forever`: it does its work, says when to come again, and outlasts the loss of the database. Seconds.
 """
