@@ -22,6 +22,8 @@ NOTICE = 5.0
 HEARD = 3.0
 #: So long after it goes on, what a stopped daemon had begun may still leave.
 STRAY = 1.0
+#: So soon a request goes out again whose connection ended as it was used again.
+ONCE_MORE = 1.5
 #: A cut-off request is over for its sender before it is for the receiver.
 CUT_OFF = 0.2
 FOREVER = float("inf")
@@ -230,10 +232,15 @@ def _on_record(
     webhook: int, terms: Terms, arrivals: list[Arrival], events: dict[str, Event],
     attempts: dict[tuple[int, int, int], list[int | None]],
 ) -> Iterator[str]:  # fmt: skip
-    """Every request that came is an attempt on record, perhaps of unknown end."""
+    """Every request that came is an attempt on record, perhaps of unknown end, but for one that went out once more."""
     came: dict[tuple[int, int, int], int] = defaultdict(int)
+    broken: dict[tuple[int, int, str], float] = {}
     for one in arrivals:
-        came[webhook, events[one.key].id, one.attempt] += 1
+        event = events[one.key].id
+        if one.at > broken.pop((event, one.attempt, one.daemon), 0.0) + ONCE_MORE:
+            came[webhook, event, one.attempt] += 1
+        if one.status is None:
+            broken[event, one.attempt, one.daemon] = one.at
         if one.attempt > terms.most_attempts:
             yield f"event {events[one.key].id} was attempt {one.attempt} of {terms.most_attempts}"
     for what, count in came.items():

@@ -41,7 +41,7 @@ class Session:
             await asyncio.sleep(self._chance.random() * 0.4)
 
     async def _change(self, new: set[Change]) -> None:
-        for _ in range(self._chance.choice([1, 1, 1, 2, 5, 30, 100])):
+        for _ in range(self._chance.choice([1] * 10 + [2, 2, 2, 5, 5, 30, 100])):
             self._number += 1
             resource = f"{self._session}-{self._chance.randrange(3)}"
             await self._connection.execute(_EMIT, (self._number, str(self._company), resource))

@@ -12,7 +12,7 @@ from support.storm import Diary
 LEASE = 2.0
 _DAEMON = {"poll_interval": "300ms", "batch_size": 50, "max_in_flight": 40, "drain_timeout": 1}
 _DELIVERY = {"retry_schedule": [0.3], "max_concurrency": 4}
-_CIRCUIT = {"open_after": 6, "first_wait": "300ms", "longest_wait": "1s"}
+_CIRCUIT = {"open_after": 20, "first_wait": "300ms", "longest_wait": "1s"}
 
 
 class Daemons:
@@ -37,6 +37,12 @@ class Daemons:
         process = stack.enter_context(daemon_process(self._folder, self._dsn, f"{name}-{self._starts}", own))
         self.of[name] = stack, process
         self.note(f"daemon {name} starts")
+
+    async def are_up(self) -> None:
+        """All of them deliver."""
+        for made in self.of.values():
+            if made is not None:
+                await made[1].says("notifications_arriving")
 
     async def end(self, name: str, how: str) -> None:
         made = self.of[name]
@@ -73,7 +79,7 @@ class Daemons:
     async def mind(self) -> None:
         for name, made in self.of.items():
             if made is None:
-                if self.chance.random() < 0.1:
+                if self.chance.random() < 0.3:
                     self.start(name)
                 continue
             assert made[1].lives, f"daemon {name} has ended by itself: {made[1].log()}"

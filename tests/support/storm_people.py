@@ -152,15 +152,21 @@ class People:
 
     async def replay(self) -> None:
         webhook, _ = self.victim()
-        since = "now() - interval '1 s'"
+        span = f"now() - interval '{self.chance.choice([1, 1, 5])} s', now()"  # of the transaction, so it is one moment
         async with self.operator.transaction():
-            cursor = await self.operator.execute(
-                f"select event_id from pgrelay.replay_events(%s, {since}, now())".encode(), (webhook,)
+            count = await self.sql(f"select pgrelay.replay(%s, {span})", webhook)
+            events = await self.operator.execute(
+                f"select event_id from pgrelay.replay_events(%s, {span})".encode(), (webhook,)
             )
-            self.diary.again.update((webhook, row[0]) for row in await cursor.fetchall())
-            if await self.sql("select is_active from pgrelay.webhook_configurations where id = %s", webhook):
-                count = await self.sql(f"select pgrelay.replay(%s, {since}, now())", webhook)
-                self.note(f"{count} events are replayed to webhook {webhook}")
+            self.diary.again.update((webhook, row[0]) for row in await events.fetchall())
+        self.note(f"{count} events are replayed to webhook {webhook}")
+
+    async def stop_or_resume_a_replay(self) -> None:
+        verb = self.chance.choice(["stop_replay", "resume_replay", "resume_replay"])
+        await self.sql(
+            f"select pgrelay.{verb}(r.id) from pgrelay.replays r join pgrelay.webhook_configurations w on w.id = r.webhook_id"
+            " where r.status <> 'done' and w.is_active order by random() limit 1"
+        )
 
     async def close_circuit(self) -> None:
         webhook, terms = self.victim()
