@@ -23,6 +23,24 @@ class DaemonStarted(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessEnded(Observation):
+    """One of several daemon processes ended by itself, and is started again in so many seconds."""
+
+    process: int
+    #: Negative: by that signal.
+    exit_code: int
+    restart_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStuck(Observation):
+    """One of several daemon processes said nothing for so many seconds, and is killed."""
+
+    process: int
+    silence: float
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonStopping(Observation):
     """It claims nothing any more; requests under way get daemon.drain_timeout to end."""
 

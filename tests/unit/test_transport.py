@@ -8,7 +8,7 @@ import pytest
 
 from pgrelay.addresses import Policy
 from pgrelay.delivery import ErrorKind, Failure, Response
-from pgrelay.transport import Transport, client
+from pgrelay.transport import Transport, pool
 from support.receiver import (
     Exchange,
     Receiver,
@@ -233,7 +233,7 @@ async def test_a_connection_that_the_receiver_closed_while_idle_is_not_used_agai
 
 
 async def test_an_idle_connection_is_closed_after_a_while(monkeypatch):
-    monkeypatch.setattr(client, "KEEPALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.02)
     async with Receiver() as receiver, transport() as sender:
         await sender.send(request(receiver.url()))
         await receiver.wait_until_closed()
@@ -270,7 +270,7 @@ async def test_another_policy_holds_for_names_addresses_and_connections_that_wer
 async def test_another_policy_leaves_requests_under_way_alone_and_their_connections_end_when_idle(
     monkeypatch,
 ):
-    monkeypatch.setattr(client, "KEEPALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.02)
     answered = asyncio.Event()
     async with Receiver() as receiver, transport() as sender:
         receiver.otherwise(after(answered))
