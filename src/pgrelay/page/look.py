@@ -23,6 +23,7 @@ _TONES = {
 }
 STATIC = {
     "page.css": ("text/css", (_HERE / "static/page.css").read_bytes()),
+    "page.js": ("text/javascript; charset=utf-8", (_HERE / "static/page.js").read_bytes()),
     "icon.svg": ("image/svg+xml", (_HERE / "static/icon.svg").read_bytes()),
 }
 _STAMP = hashlib.sha256(b"".join(content for _, content in STATIC.values())).hexdigest()[:12]
@@ -44,8 +45,8 @@ def templates() -> Environment:
         "tone": tone,
         "ms": milliseconds,
     }
-    found.filters |= {"sentence": sentence, "bytes": bytes_of, "span": span}
-    found.globals |= {"version": __version__, "stamp": _STAMP, "bars": chart.bars}
+    found.filters |= {"sentence": sentence, "bytes": bytes_of, "span": span, "clock": clock}
+    found.globals |= {"version": __version__, "stamp": _STAMP, "bars": chart.bars, "lines": chart.lines}
     return found
 
 
@@ -70,6 +71,11 @@ def at(moment: datetime | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(
         moment.astimezone(UTC).isoformat(), _written(moment)
     )
+
+
+def clock(moment: datetime) -> str:
+    """The time of day in UTC, to the millisecond."""
+    return moment.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
 def _written(moment: datetime) -> str:

@@ -23,7 +23,7 @@ async def _shown(view: View, said: str | None = None) -> Page:
 
 def _moves(replay: dict[str, object]) -> int | None:
     """Seconds after which to look again."""
-    return 5 if replay["status"] == "running" or replay["unfinished"] else None
+    return 2 if replay["status"] == "running" or replay["unfinished"] else None
 
 
 async def act(view: View) -> Page | Goto:
