@@ -32,6 +32,7 @@ class World(NamedTuple):
     webhook_id: int
     event_id: int
     delivery_id: int
+    replay_id: int
 
 
 @pytest.fixture
@@ -40,7 +41,10 @@ def world(db: psycopg.Connection) -> World:
     daemon = sign_on(db)
     (lease,) = expand(db, daemon).leases
     assert record(db, daemon, failed(lease)) == []
-    return World(webhook, event, lease.delivery_id)
+    db.execute("update pgrelay.webhook_configurations set paused = true")
+    replay = value(db, "select pgrelay.start_replay(%s, '-infinity')", webhook)
+    db.execute("update pgrelay.webhook_configurations set paused = false")
+    return World(webhook, event, lease.delivery_id, replay)
 
 
 @pytest.fixture
@@ -67,6 +71,7 @@ def everything(db: psycopg.Connection) -> list[Any]:
             "outbox",
             "subscriptions",
             "idempotency_keys",
+            "replays",
         )
     ]
 
