@@ -339,6 +339,6 @@ async def test_a_replay_is_fed_on_by_the_other_daemon_when_one_is_killed_and_eac
     progress = world.db.execute(
         "select events, queued, skipped, succeeded, failed from pgrelay.replay_progress"
     )
-    arrived = {seen.headers["webhook-id"] for seen in world.receiver.seen_at("/hook")[before:]}
+    arrived = {seen.header("webhook-id") for seen in world.receiver.seen_at("/hook")[before:]}
     assert made == events == len(arrived) == 400
     assert progress.fetchone() == (events, events, 0, events, 0)
