@@ -169,9 +169,16 @@ class Deliverer:
     def recorded(self, outcome: Outcome, *, fenced: bool = False) -> None:
         """An outcome was written, or refused; one that is tried again falls due so many seconds from now."""
         self._holdings.recorded(outcome)
-        if outcome.retry_in is not None and not fenced:
+        if fenced:
+            return
+        webhook_id = outcome.claim.webhook_id
+        if outcome.retry_in is not None:
             moment = asyncio.get_running_loop().time() + outcome.retry_in + _DUE_SLACK
-            self._lanes.due_at(outcome.claim.webhook_id, moment)
+            self._lanes.due_at(webhook_id, moment)
+            self._wake.set()
+        elif (lane := self._lanes.find(webhook_id)) and lane.webhook and lane.webhook.ordered:
+            # the next of its resource may be due now
+            self._lanes.has_backlog(webhook_id)
             self._wake.set()
 
     async def heed(self, state: WebhookState) -> None:

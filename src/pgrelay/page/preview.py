@@ -1,4 +1,4 @@
-"""Preview: what a webhook is sent of an event, and what its filter takes, with other settings than its own if wanted."""
+"""Preview: what a webhook is sent of an event, and what its filter takes, with other settings if wanted."""
 
 from typing import Any
 
