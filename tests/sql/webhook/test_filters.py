@@ -237,8 +237,8 @@ def test_a_tenant_tries_filters_on_events_of_its_own_alone(db: psycopg.Connectio
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"payload_format": "xml"}, 'payload_format: "xml" is none'),
-        ({"payload_format": None}, "payload_format: null is none"),
+        ({"payload_format": "xml"}, 'payload_format is "xml", and may be standard'),
+        ({"payload_format": None}, "payload_format is null, and may be"),
         ({"payload_format": "template"}, "payload_template: it is needed where payload_format is template"),
         ({"payload_template": "text"}, "payload_template: it is not JSON"),
         ({"payload_template": '"text"'}, "payload_template: it must be a JSON object or array"),
