@@ -158,7 +158,8 @@ class Deliverer:
     def listening(self, hears: bool) -> None:
         """Notifications arrive, or do not."""
         self._pace.listening(hears)
-        self._next_expand = 0.0
+        # what was said before anybody listened is not said again: of new events, and of old ones that are due
+        self._next_expand = self._next_scan = 0.0
         self._wake.set()
 
     def adopt(self, policy: Policy) -> None:
