@@ -6,6 +6,7 @@ A chore is `run_forever`: it does its work, says when to come again, and outlast
 from pgrelay.upkeep.chore import Chore, run_forever
 from pgrelay.upkeep.deadlines import FireDeadlines
 from pgrelay.upkeep.figures import FoldMetrics, ReadFigures, WatchCapture
+from pgrelay.upkeep.glance import Glance
 from pgrelay.upkeep.heartbeat import Heartbeat
 from pgrelay.upkeep.leases import ExpireDeliveries, ReleaseLapsed
 from pgrelay.upkeep.retention import Retain
@@ -16,6 +17,7 @@ __all__ = [
     "ExpireDeliveries",
     "FireDeadlines",
     "FoldMetrics",
+    "Glance",
     "Heartbeat",
     "ReadFigures",
     "ReleaseLapsed",

@@ -32,7 +32,7 @@ class ExpireDeliveries:
         expired = await self._expire()
         if expired:
             self._observe(DeliveriesExpired(expired))
-        return 0.05 if expired else 5.0
+        return 0.05 if expired else 1.0
 
 
 class ReleaseLapsed:
