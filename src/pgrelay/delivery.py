@@ -79,6 +79,8 @@ class Webhook:
     max_concurrency: int | None = None
     #: Requests in any second; None is no limit.
     rate_limit: float | None = None
+    #: Of one resource, the next goes out when the one before has ended.
+    ordered: bool = False
     #: Why nothing can be signed for it now, so that its deliveries wait: AWAITED, or what is wrong with the key.
     unsignable: str | None = None
 

@@ -44,7 +44,10 @@ from pgrelay.observation import (
     LoginRefused,
     NotificationsMissing,
     Observation,
+    ProcessEnded,
+    ProcessStuck,
     RecordingDelayed,
+    ReplayStopped,
     UpkeepFailed,
     WebhookDisabled,
     WebhookUnsignable,
@@ -69,11 +72,14 @@ LEVELS: Mapping[type[Observation], int] = {
     DeliveriesExpired: WARNING,
     WebhookDisabled: ERROR,
     RecordingDelayed: WARNING,
+    ReplayStopped: WARNING,
     ApiFailed: ERROR,
     CaptureErrorsSeen: ERROR,
     ConfigRejected: ERROR,
     DaemonDeclaredDead: ERROR,
     DatabaseLost: ERROR,
+    ProcessEnded: ERROR,
+    ProcessStuck: ERROR,
     UpkeepFailed: ERROR,
     WebhookUnsignable: ERROR,
     DeliveryFailed: CRITICAL,
@@ -236,7 +242,9 @@ def _safe(name: str, value: Any) -> Any:
     """The value as JSON knows it, masked."""
     if _is_secret(name):
         return MASK
-    if value is None or isinstance(value, int | float):
+    if isinstance(value, float):
+        return round(value, 6)  # durations: beyond microseconds there is only noise
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, Mapping):
         return {str(inner): _safe(str(inner), found) for inner, found in value.items()}

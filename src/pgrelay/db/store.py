@@ -66,6 +66,7 @@ class Due(NamedTuple):
     expired: bool
     lapsed: bool
     counted: bool
+    replays: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,19 @@ class Deadlines:
     fired: int
     dropped: int
     next_in: float | None
+
+
+class Fed(NamedTuple):
+    """A replay that got on, ended, or had to be stopped; `added` is how many deliveries it was given now."""
+
+    replay_id: int
+    webhook_id: int
+    added: int
+    status: str
+    events: int
+    queued: int
+    skipped: int
+    note: str | None
 
 
 class Store:
@@ -215,8 +229,8 @@ class Store:
         """The webhooks as they are now; ids that are gone are left out."""
         rows = await self._rows(
             "select id, version, company_id, name, url, secret_key, previous_secret_key, previous_secret_expires_at,"
-            " headers, timeout_seconds, max_retry_attempts, retry_schedule, max_concurrency, rate_limit_per_second"
-            " from pgrelay.webhook_configurations where id = any (%s::bigint[])",
+            " headers, timeout_seconds, max_retry_attempts, retry_schedule, max_concurrency, rate_limit_per_second,"
+            " ordering = 'resource' from pgrelay.webhook_configurations where id = any (%s::bigint[])",
             numbers(ids),
         )
         return [self._webhook(row) for row in rows]
@@ -235,7 +249,7 @@ class Store:
             previous_secret_expires_at=row[7], headers=kept.headers or {},
             timeout_seconds=float(row[9]), max_retry_attempts=row[10],
             retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
-            max_concurrency=row[12], rate_limit=row[13],
+            max_concurrency=row[12], rate_limit=row[13], ordered=row[14],
             unsignable=unsignable if unsignable or secret else AWAITED,
         )  # fmt: skip
 
@@ -275,9 +289,13 @@ class Store:
         )
         return [WebhookState._make(row) for row in rows]
 
-    async def failing_webhooks(self) -> frozenset[int]:
-        """Webhooks whose last attempt failed, as all daemons know it."""
-        return frozenset(row[0] for row in await self._rows("select webhook_id from pgrelay.webhook_health"))
+    async def failing_webhooks(self) -> dict[int, float | None]:
+        """Webhooks whose last attempt failed, as all daemons know it; for how many seconds they are held back."""
+        rows = await self._rows(
+            "select webhook_id, extract(epoch from held_until - clock_timestamp())::double precision"
+            " from pgrelay.webhook_health"
+        )
+        return dict(rows)
 
     # Upkeep ------------------------------------------------------------------------------------------------------
 
@@ -307,6 +325,10 @@ class Store:
         """Make the events of deadlines that passed."""
         rows = await self._rows("select * from pgrelay.fire_deadlines(%s)", limit)
         return Deadlines(*rows[0])
+
+    async def feed_replays(self) -> list[Fed]:
+        """Queue the next deliveries of running replays."""
+        return [Fed._make(row) for row in await self._rows("select * from pgrelay.feed_replays()")]
 
     async def expire_deliveries(self) -> int:
         """End pending deliveries whose event is too old to be sent; how many."""

@@ -18,6 +18,8 @@ class Due(Protocol):
     def lapsed(self) -> bool: ...
     @property
     def counted(self) -> bool: ...
+    @property
+    def replays(self) -> bool: ...
 
 
 class Glance:
@@ -58,6 +60,8 @@ class Glance:
             self._calls["leases"]()
         if due.counted:
             self._calls["metrics"]()
+        if due.replays:
+            self._calls["replays"]()
         if due.deadline_in is not None and due.deadline_in <= self._every:
             loop.call_later(max(0.0, due.deadline_in) + 0.001, self._calls["deadlines"])
         return self._every
