@@ -41,6 +41,7 @@ begin
             pgrelay.owned_elsewhere(bigint, bigint[]), pgrelay.grant_probes(bigint[]), pgrelay.disable_webhook(bigint, text),
             pgrelay.note_results(bigint[], boolean[], integer[], integer[], double precision[], boolean[], integer, double precision,
                 double precision, double precision, integer), pgrelay.expire_deliveries(integer), pgrelay.lock_order(boolean),
+            pgrelay.filter_matches(text, text, timestamptz), pgrelay.judge_until(),
             pgrelay.order_key(text, text), pgrelay.order_after(bigint[], bigint[]), pgrelay.order_released(), pgrelay.tell_failed(bigint[]),
             pgrelay.tell_operator(text, text, text, json),
             pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],
@@ -66,16 +67,19 @@ begin
             pgrelay.stop_replay(bigint), pgrelay.resume_replay(bigint), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval, text),
             pgrelay.end_overlap(bigint, integer), pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.exponential(integer, integer, double precision),
             pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.close_circuit(bigint), pgrelay.emit(text, json, text, text, text),
-            pgrelay.recapture(text, bigint), pgrelay.reveal_secret(bigint), pgrelay.revoke_token(bigint),
+            pgrelay.filter_problem(text), pgrelay.filter_matches(text, text, timestamptz), pgrelay.try_filter(bigint, text, integer),
+            pgrelay.refuse_webhook(text, text, text), pgrelay.recapture(text, bigint), pgrelay.reveal_secret(bigint), pgrelay.revoke_token(bigint),
             pgrelay.recall(bigint, text, bytea), pgrelay.remember(bigint, text, jsonb) to pgrelay_admin;
     end if;
     if exists (select from pg_roles where rolname = 'pgrelay_reader') then
         grant select on all tables in schema pgrelay to pgrelay_reader;
         revoke select on pgrelay.webhook_configurations from pgrelay_reader;
         grant select (id, company_id, name, subscribed_events, is_active, timeout_seconds, max_retry_attempts, retry_schedule, description,
-            created_by, paused, max_concurrency, rate_limit_per_second, ordering, disabled_at, disabled_reason, previous_secret_expires_at,
-            secret_revealed_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
+            created_by, paused, max_concurrency, rate_limit_per_second, ordering, payload_format, filter, disabled_at, disabled_reason,
+            previous_secret_expires_at, secret_revealed_at, version, created_at, updated_at) on pgrelay.webhook_configurations to pgrelay_reader;
         revoke select on pgrelay.api_tokens from pgrelay_reader;
+        grant execute on function pgrelay.filter_problem(text), pgrelay.filter_matches(text, text, timestamptz),
+            pgrelay.try_filter(bigint, text, integer), pgrelay.refuse_webhook(text, text, text) to pgrelay_reader;
         grant select (id, name, role, company_id, created_at, created_by, expires_at, last_used_at, revoked_at) on pgrelay.api_tokens to pgrelay_reader;
     end if;
 
@@ -85,9 +89,10 @@ begin
         revoke all on pgrelay.webhook_configurations from pgrelay_tenant;
         grant select, delete on pgrelay.webhook_configurations to pgrelay_tenant;
         grant insert (id, company_id, name, url, subscribed_events, secret_key, is_active, timeout_seconds, max_retry_attempts, retry_schedule, headers,
-            description, created_by, paused, max_concurrency, rate_limit_per_second, ordering, secret_revealed_at),
+            description, created_by, paused, max_concurrency, rate_limit_per_second, ordering, payload_format, payload_template, filter, secret_revealed_at),
             update (name, url, subscribed_events, secret_key, is_active, timeout_seconds, max_retry_attempts, retry_schedule, headers, description,
-            paused, max_concurrency, rate_limit_per_second, ordering, secret_revealed_at, previous_secret_key, previous_secret_expires_at)
+            paused, max_concurrency, rate_limit_per_second, ordering, payload_format, payload_template, filter, secret_revealed_at, previous_secret_key,
+            previous_secret_expires_at)
             on pgrelay.webhook_configurations to pgrelay_tenant;
         grant usage on sequence pgrelay.webhook_configurations_id_seq to pgrelay_tenant;
         grant select on pgrelay.tenant_deliveries, pgrelay.tenant_outbox, pgrelay.tenant_delivery_attempts, pgrelay.tenant_webhook_stats,
@@ -95,6 +100,7 @@ begin
         grant execute on function pgrelay.generate_secret(), pgrelay.rotate_secret(bigint, interval, text),
             pgrelay.end_overlap(bigint, integer), pgrelay.reveal_secret(bigint), pgrelay.set_active(bigint, boolean), pgrelay.tenant_retry_delivery(bigint),
             pgrelay.tenant_cancel_delivery(bigint), pgrelay.tenant_test_webhook(bigint), pgrelay.tenant_why_waiting(bigint),
+            pgrelay.tenant_try_filter(bigint, text, integer), pgrelay.tenant_filter_matches(text, text),
             pgrelay.tenant_replay_events(bigint, timestamptz, timestamptz), pgrelay.tenant_replay(bigint, timestamptz, timestamptz),
             pgrelay.tenant_preview_replay(bigint, timestamptz, timestamptz, text[]),
             pgrelay.tenant_start_replay(bigint, timestamptz, timestamptz, text[], text), pgrelay.tenant_stop_replay(bigint), pgrelay.tenant_resume_replay(bigint),

@@ -21,6 +21,7 @@
 \ir delivery/order.sql
 \ir delivery/owners.sql
 \ir delivery/health.sql
+\ir webhook/filter.sql
 \ir delivery/expand.sql
 \ir delivery/claim.sql
 \ir delivery/pending_webhooks.sql

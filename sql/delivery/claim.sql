@@ -1,7 +1,8 @@
 create or replace function pgrelay.claim(
     p_daemon_id bigint, p_webhook_ids bigint[], p_limits integer[], p_floors double precision[], p_encoding name default 'UTF8')
 returns table (delivery_id bigint, lease_no integer, webhook_id bigint, webhook_version integer, event_id bigint, attempt integer,
-               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision, expires_in double precision)
+               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision, expires_in double precision,
+               source bytea, resource_id bytea)
 language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan
@@ -15,6 +16,8 @@ as $$
 --
 -- Of a webhook that is held back nothing is leased; of one whose circuit is open one delivery, when its time has come. One
 -- that has a limit of its own is served by one daemon at a time, which becomes its owner here.
+--
+-- source and resource_id are for webhooks whose payload_format needs them, else null.
 declare
     v_now timestamptz := clock_timestamp();
     v_limited bigint[];
@@ -36,7 +39,7 @@ begin
     v_closed := v_closed || v_elsewhere;
     return query
     with picked as materialized (
-        select q.id, q.next_attempt_at as due, w.version
+        select q.id, q.next_attempt_at as due, w.version, w.payload_format
         from unnest(p_webhook_ids, p_limits, p_floors) as t (id, places, floor)
         join pgrelay.webhook_configurations w on w.id = t.id and w.is_active and not w.paused
             and (v_closed is null or w.id <> all (v_closed) or w.id = any (v_probes))
@@ -56,9 +59,11 @@ begin
     )
     select d.id, d.lease_no, d.webhook_id, p.version, d.event_id, d.attempts, o.event_type, o.idempotency_key,
            convert_to(o.body, p_encoding), extract(epoch from v_now - o.occurred_at)::double precision,
-           extract(epoch from p.due)::double precision, extract(epoch from d.expires_at - v_now)::double precision
+           extract(epoch from p.due)::double precision, extract(epoch from d.expires_at - v_now)::double precision,
+           case when p.payload_format <> 'standard' then convert_to(o.source, p_encoding) end,
+           case when p.payload_format <> 'standard' then convert_to(o.resource_id, p_encoding) end
     from leased d join picked p on p.id = d.id
-    left join lateral (select o.event_type, o.idempotency_key, o.body, o.occurred_at from pgrelay.outbox o
+    left join lateral (select o.event_type, o.idempotency_key, o.body, o.occurred_at, o.source, o.resource_id from pgrelay.outbox o
                        where o.id = d.event_id and o.slot in (d.event_slot, -1) limit 1) as o on true
     order by d.id;
 end

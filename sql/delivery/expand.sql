@@ -2,7 +2,8 @@ create or replace function pgrelay.expand(
     p_daemon_id bigint, p_limit integer, p_room integer, p_webhook_ids bigint[], p_free integer[], p_default_free integer,
     p_encoding name default 'UTF8')
 returns table (delivery_id bigint, lease_no integer, webhook_id bigint, webhook_version integer, event_id bigint, attempt integer,
-               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision, expires_in double precision)
+               event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision, expires_in double precision,
+               source bytea, resource_id bytea)
 language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan
@@ -21,6 +22,9 @@ as $$
 --
 -- Not leased here is what has a condition that only claim() looks at closely: of webhooks that are held back, or that
 -- another daemon serves, and what has outlived its valid_until.
+--
+-- A webhook's filter is asked for every event it subscribes to, tests excepted; see filter_matches(). source and
+-- resource_id are for webhooks whose payload_format needs them, else null.
 --
 -- Order: ids of deliveries follow ids of events, which for one resource is the order of commits. Where a webhook wants
 -- them in order, only the first of a resource is due (see order_after()). Planner settings are pinned because the
@@ -41,6 +45,7 @@ declare
     v_ordered boolean;
     v_held boolean := exists (select from pgrelay.webhook_health);
     v_owned boolean := exists (select from pgrelay.webhook_owners);
+    v_judge_until timestamptz := pgrelay.judge_until();
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         -- the position would be read as of before the lock was had, and a window taken twice
@@ -114,7 +119,7 @@ begin
              order by o.id limit p_limit)) as page
          order by page.id limit p_limit)
     ), owed as not materialized (
-        select ev.*, w.id as webhook, w.version, w.paused,
+        select ev.*, w.id as webhook, w.version, w.paused, w.payload_format,
                case when v_ordered and w.ordering = 'resource' then pgrelay.order_key(ev.source, ev.resource_id) end as order_key,
                not w.paused and ev.valid_until is null and h.webhook_id is null
                and (w.max_concurrency is null and w.rate_limit_per_second is null or o.daemon_id is not distinct from p_daemon_id) as simple,
@@ -127,6 +132,7 @@ begin
             union all
             select ev.only_webhook where ev.only_webhook is not null) as s
         join pgrelay.webhook_configurations w on w.id = s.id and w.is_active
+            and (w.filter is null or ev.only_webhook is not null or pgrelay.filter_matches(w.filter, ev.body, v_judge_until))
         left join lateral (select h.webhook_id from pgrelay.webhook_health h
                            where v_held and h.webhook_id = w.id and (h.held_until is not null or h.probe_wait is not null)) as h on true
         left join lateral (select o.daemon_id from pgrelay.webhook_owners o where v_owned and o.webhook_id = w.id) as o on true
@@ -159,16 +165,18 @@ begin
         from (select case when v_paged and count(*) = p_limit then max(ev.id) end as last from ev) as e
     )
     select n.new_id, 1, n.webhook, n.version, n.id, 1, n.event_type, n.idempotency_key, convert_to(n.body, p_encoding),
-           extract(epoch from n.at - n.occurred_at)::double precision, null::double precision, null::double precision
+           extract(epoch from n.at - n.occurred_at)::double precision, null::double precision, null::double precision,
+           case when n.payload_format <> 'standard' then convert_to(n.source, p_encoding) end,
+           case when n.payload_format <> 'standard' then convert_to(n.resource_id, p_encoding) end
     from numbered n where n.leased
     union all
-    select null, null, n.webhook, null, null, count(*)::integer, null, null, null, null, null, null
+    select null, null, n.webhook, null, null, count(*)::integer, null, null, null, null, null, null, null, null
     from numbered n where not n.leased and not n.waits and not n.paused group by n.webhook
     union all
-    select null, null, null, null, null, null, null, null, null, null, null, null where v_paged
+    select null, null, null, null, null, null, null, null, null, null, null, null, null, null where v_paged
     union all
     -- what another daemon serves: it is told
-    select null, null, null, null, null, -2, pg_notify('pgrelay', 'work')::text, null, null, null, null, null
+    select null, null, null, null, null, -2, pg_notify('pgrelay', 'work')::text, null, null, null, null, null, null, null
     from (select from numbered n where n.elsewhere and not n.waits limit 1) as x;
 end
 $$;

@@ -101,7 +101,8 @@ comment on column pgrelay.outbox.slot is 'Ring slot; -1 holds events older than 
 comment on column pgrelay.outbox.only_webhook is 'The one webhook this event is for (a test event), or null for all that subscribe.';
 comment on column pgrelay.outbox.valid_until is 'After it the event is not sent any more: its deliveries expire. Null: sent however late.';
 comment on column pgrelay.outbox.xid is 'The transaction that captured it: expansion goes from snapshot to snapshot, so no late commit is missed.';
-comment on column pgrelay.outbox.body is 'The text that is sent, byte for byte, on every attempt.';
+comment on column pgrelay.outbox.body is
+    'The text that is sent, byte for byte, on every attempt; to a webhook with another payload_format, what that makes of it.';
 create table pgrelay.outbox_kept partition of pgrelay.outbox for values in (-1);
 comment on table pgrelay.outbox_kept is 'Events kept beyond their retention because a delivery is unfinished.';
 do $$
@@ -201,6 +202,9 @@ create table pgrelay.webhook_configurations (
     max_concurrency             integer,
     rate_limit_per_second       double precision,
     ordering                    text not null default 'none',
+    payload_format              text not null default 'standard',
+    payload_template            text,
+    filter                      text,
     disabled_at                 timestamptz,
     disabled_reason             text,
     version                     integer not null default 1,
@@ -213,6 +217,8 @@ create table pgrelay.webhook_configurations (
     constraint max_concurrency_from_1_to_10000 check (max_concurrency between 1 and 10000),
     constraint rate_limit_per_second_from_0_01_to_10000 check (rate_limit_per_second between 0.01 and 10000),
     constraint ordering_known check (ordering in ('none', 'resource')),
+    constraint payload_format_known check (payload_format in ('standard', 'cloudevents', 'slack', 'template')),
+    constraint payload_template_given check (payload_format <> 'template' or payload_template is not null),
     constraint previous_secret_has_an_end check ((previous_secret_key is null) = (previous_secret_expires_at is null))
 );
 comment on table pgrelay.webhook_configurations is
@@ -233,6 +239,12 @@ comment on column pgrelay.webhook_configurations.rate_limit_per_second is
     'Requests in any second at most, over all daemons; 0.5 is one in two seconds. Null: no limit.';
 comment on column pgrelay.webhook_configurations.ordering is
     'resource: of one row of a source, the next event goes out when the one before has ended. none: as fast as they come.';
+comment on column pgrelay.webhook_configurations.payload_format is
+    'What is sent: standard (the event''s body as it is), cloudevents, slack, or what payload_template makes of it.';
+comment on column pgrelay.webhook_configurations.payload_template is
+    'A JSON document whose strings hold {{ expressions }} over the event; counts while payload_format is template. It may hold keys of the receiver''s, so readers do not see it.';
+comment on column pgrelay.webhook_configurations.filter is
+    'A condition on the body (SQL/JSON path): only events that meet it are owed. Try one with pgrelay.try_filter(). Null: all are.';
 comment on column pgrelay.webhook_configurations.disabled_at is 'When pgrelay itself made it inactive; null when a person did, or it is active.';
 comment on column pgrelay.webhook_configurations.disabled_reason is 'Why.';
 comment on column pgrelay.webhook_configurations.headers is 'Custom request headers, a JSON object of strings. Their values are never logged.';
@@ -374,10 +386,10 @@ create table pgrelay.delivery_attempts (
     daemon            text,
     late              boolean not null default false,
     constraint error_kind_known check (error_kind in ('timeout', 'dns', 'connect', 'tls', 'blocked_address', 'invalid_url',
-        'protocol', 'too_large', 'redirect', 'status', 'lapsed', 'shutdown'))
+        'protocol', 'too_large', 'redirect', 'status', 'lapsed', 'shutdown', 'payload'))
 ) partition by list (slot);
 comment on table pgrelay.delivery_attempts is 'One row for each HTTP request, a ring of eight slots.';
-comment on column pgrelay.delivery_attempts.error_kind is 'Null for a success. lapsed: the daemon died, nobody knows how the request ended.';
+comment on column pgrelay.delivery_attempts.error_kind is 'Null for a success. lapsed: the daemon died, nobody knows how the request ended. payload: nothing was sent, for the body could not be made.';
 comment on column pgrelay.delivery_attempts.late is 'Recorded after the lease was lost: the delivery''s state does not follow from it.';
 comment on column pgrelay.delivery_attempts.request_headers is 'As sent; signatures and the values of custom headers are masked.';
 do $$
@@ -407,6 +419,7 @@ create table pgrelay.replays (
     until              timestamptz not null,
     event_types        text[],
     subscribed_events  text[] not null,
+    filter             text,
     status             text not null default 'running',
     events             bigint not null,
     queued             bigint not null default 0,
@@ -427,6 +440,7 @@ create table pgrelay.replays (
 ) with (fillfactor = 50);
 comment on table pgrelay.replays is 'Replays: past events that are sent to a webhook again. Made by start_replay(). Read the view replay_progress.';
 comment on column pgrelay.replays.event_types is 'What was asked for, callback.* for all below; null: all that the webhook subscribes to.';
+comment on column pgrelay.replays.filter is 'The webhook''s filter when the replay was started; what another one leaves out now is skipped.';
 comment on column pgrelay.replays.subscribed_events is 'What the webhook subscribed to when the replay was started; what it does not now is skipped.';
 comment on column pgrelay.replays.status is 'running: not all is queued yet. stopped: a person said so, or its webhook is gone or inactive. done: all is queued.';
 comment on column pgrelay.replays.after_id is 'Events up to this id are queued.';

@@ -26,6 +26,7 @@ declare
     v_seen bigint;
     v_left integer := 20000;
     v_added_any boolean := false;
+    v_judge_until timestamptz := pgrelay.judge_until();
 begin
     for r in
         select p.* from pgrelay.replays p
@@ -35,7 +36,7 @@ begin
             and (not coalesce(c.is_active, false) or not c.paused and h.probe_wait is null and (h.held_until is null or h.held_until <= v_now))
         order by p.fed_at nulls first, p.id limit p_limit for update of p skip locked
     loop
-        select c.ordering, c.subscribed_events into w
+        select c.ordering, c.subscribed_events, c.filter into w
         from pgrelay.webhook_configurations c where c.id = r.webhook_id and c.is_active and c.company_id = r.company_id;
         if not found then
             update pgrelay.replays p set status = 'stopped', ended_at = v_now, note = 'its webhook was deleted or made inactive'
@@ -52,7 +53,8 @@ begin
             into v_room from (select q.status from pgrelay.delivery_queue q where q.replay_id = r.id limit 1000) as u;
             continue when v_room < 1;
             with seen as materialized (
-                select o.id, o.slot, o.event_type, o.source, o.resource_id, o.company_id, o.occurred_at, o.only_webhook, o.xid
+                select o.id, o.slot, o.event_type, o.source, o.resource_id, o.company_id, o.occurred_at, o.only_webhook, o.xid,
+                       case when r.filter is not null or w.filter is not null then o.body end as body
                 from pgrelay.outbox o where o.id > r.after_id and o.id <= r.last_id order by o.id limit c_step
             ), wanted as materialized (
                 select s.id, s.slot, case when w.ordering = 'resource' then pgrelay.order_key(s.source, s.resource_id) end as order_key
@@ -60,6 +62,8 @@ begin
                 where s.company_id = r.company_id and s.only_webhook is null and s.occurred_at >= r.since and s.occurred_at < r.until
                     and pg_visible_in_snapshot(s.xid, r.as_of) and r.subscribed_events && p.patterns and w.subscribed_events && p.patterns
                     and (r.event_types is null or r.event_types && p.patterns)
+                    and (r.filter is null or pgrelay.filter_matches(r.filter, s.body, v_judge_until))
+                    and (w.filter is null or w.filter is not distinct from r.filter or pgrelay.filter_matches(w.filter, s.body, v_judge_until))
                 order by s.id limit v_room
             ), queued as (
                 insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot, order_key, next_attempt_at, replay_id)

@@ -14,17 +14,17 @@ declare
     w record;
     v_id bigint;
 begin
-    select c.company_id, c.subscribed_events into w from pgrelay.webhook_configurations c where c.id = p_webhook_id and c.is_active;
+    select c.company_id, c.subscribed_events, c.filter into w from pgrelay.webhook_configurations c where c.id = p_webhook_id and c.is_active;
     if not found then
         raise exception using errcode = 'PGR20', message = format('webhook %s does not exist or is inactive', p_webhook_id),
             hint = format('If it is there: select pgrelay.set_active(%s, true), then replay.', p_webhook_id);
     end if;
     -- Moments that programs cannot read (infinity, or before our era) are kept as what they amount to.
     -- One statement, so that the snapshot that is kept is the one that was counted by
-    insert into pgrelay.replays (webhook_id, company_id, since, until, event_types, subscribed_events, status, ended_at, events, after_id, last_id,
+    insert into pgrelay.replays (webhook_id, company_id, since, until, event_types, subscribed_events, filter, status, ended_at, events, after_id, last_id,
         as_of, per_second, created_by)
     select p_webhook_id, w.company_id, case when p_since < c_first then least(e.first_at, v_now) else least(p_since, v_now) end,
-           least(greatest(p_until, c_first), v_now), p_event_types, w.subscribed_events,
+           least(greatest(p_until, c_first), v_now), p_event_types, w.subscribed_events, w.filter,
            case when e.events > 0 then 'running' else 'done' end, case when e.events = 0 then v_now end,
            e.events, e.first_id - 1, e.last_id, pg_current_snapshot(), pgrelay.replay_pace(p_webhook_id), p_created_by
     from (select count(*) as events, coalesce(min(r.event_id), 1) as first_id, coalesce(max(r.event_id), 0) as last_id, min(r.occurred_at) as first_at

@@ -35,6 +35,21 @@ select pgrelay.why_waiting(p_id) where exists (select from pgrelay.tenant_delive
 $$;
 comment on function pgrelay.tenant_why_waiting(bigint) is 'pgrelay.why_waiting() for a delivery of the tenant''s; null for others''.';
 
+create or replace function pgrelay.tenant_try_filter(p_webhook_id bigint, p_filter text default null, p_last integer default 100)
+returns table (event_id bigint, event_type text, resource_id text, occurred_at timestamptz, matches boolean)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+select * from pgrelay.try_filter(case when pgrelay.is_tenants_webhook(p_webhook_id) then p_webhook_id end, p_filter, p_last)
+$$;
+comment on function pgrelay.tenant_try_filter(bigint, text, integer) is 'pgrelay.try_filter() for a webhook of the tenant''s; PGR20 for others''.';
+
+create or replace function pgrelay.tenant_filter_matches(p_filter text, p_body text)
+returns boolean language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+select pgrelay.filter_matches(p_filter, p_body) where pgrelay.filter_problem(p_filter) is null
+$$;
+comment on function pgrelay.tenant_filter_matches(text, text) is 'pgrelay.filter_matches() for a tenant''s own text; null for a filter that is none.';
+
 create or replace function pgrelay.tenant_replay_events(p_webhook_id bigint, p_since timestamptz, p_until timestamptz)
 returns table (event_id bigint, event_slot smallint) language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$

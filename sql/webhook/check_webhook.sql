@@ -41,6 +41,22 @@ end
 $$;
 comment on function pgrelay.header_problem(jsonb) is 'What is wrong with custom headers, or null.';
 
+create or replace function pgrelay.template_problem(p_format text, p_template text)
+returns text language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- What is wrong with a webhook's payload_template, or null. Its expressions SQL cannot read: commands, API and page refuse
+-- wrong ones; written by SQL, they fail the deliveries, with the reason.
+begin
+    if p_template is null then return case when p_format = 'template' then 'it is needed where payload_format is template' end; end if;
+    if length(p_template) > 16384 then return 'it is longer than 16384 characters'; end if;
+    if json_typeof(p_template::json) not in ('object', 'array') then return 'it must be a JSON object or array'; end if;
+    return null;
+exception when others then
+    return 'it is not JSON: ' || sqlerrm;
+end
+$$;
+comment on function pgrelay.template_problem(text, text) is 'What is wrong with a payload template, or null; its expressions are not looked at.';
+
 create or replace function pgrelay.generate_secret()
 returns text language sql volatile set search_path = pg_catalog, pg_temp
 as $$
@@ -102,6 +118,8 @@ begin
             format('rate_limit_per_second is %s, and may be 0.01 to 10000, or null for no limit', new.rate_limit_per_second)),
         ('ordering_known', coalesce(new.ordering not in ('none', 'resource'), true),
             format('ordering is %s, and may be none or resource', coalesce(to_json(new.ordering)::text, 'null'))),
+        ('payload_format_known', coalesce(new.payload_format not in ('standard', 'cloudevents', 'slack', 'template'), true),
+            format('payload_format is %s, and may be standard, cloudevents, slack or template', coalesce(to_json(new.payload_format)::text, 'null'))),
         ('is_active_known', new.is_active is null, 'is_active is null, and may be true or false'),
         ('paused_known', new.paused is null, 'paused is null, and may be true or false'),
         ('id_version_and_created_at_known', new.id is null or new.version is null or new.created_at is null, 'id, version and created_at cannot be null'),
@@ -135,6 +153,15 @@ begin
     v_problem := pgrelay.header_problem(new.headers);
     if v_problem is not null then
         perform pgrelay.refuse_webhook('headers_usable', v_problem, 'Custom headers are a JSON object of strings, visible ASCII.');
+    end if;
+    v_problem := pgrelay.template_problem(new.payload_format, new.payload_template);
+    if v_problem is not null then
+        perform pgrelay.refuse_webhook('payload_template_usable', 'payload_template: ' || v_problem,
+            'For example {"text": "New: {{ data.callback_request.customer_name }}"}');
+    end if;
+    v_problem := pgrelay.filter_problem(new.filter);
+    if v_problem is not null then
+        perform pgrelay.refuse_webhook('filter_usable', 'filter: ' || v_problem, 'For example $.data.callback_request.priority == "urgent"');
     end if;
     if exists (select from unnest(new.retry_schedule) as s where s is null or s not between 0 and 2592000) or cardinality(new.retry_schedule) > 100 then
         perform pgrelay.refuse_webhook('retry_schedule_usable', 'retry_schedule: waits are 0 to 2592000 seconds (30 days), at most 100 of them',

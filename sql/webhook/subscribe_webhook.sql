@@ -19,7 +19,8 @@ begin
     if tg_op = 'DELETE' then
         delete from pgrelay.webhook_health where webhook_id = old.id;
         delete from pgrelay.webhook_owners where webhook_id = old.id;
-    elsif tg_op = 'UPDATE' and (new.is_active, new.url) is distinct from (old.is_active, old.url) then
+    elsif tg_op = 'UPDATE' and (new.is_active, new.url, new.payload_format, new.payload_template)
+        is distinct from (old.is_active, old.url, old.payload_format, old.payload_template) then
         delete from pgrelay.webhook_health where webhook_id = new.id;  -- what failed there says nothing of this one
     end if;
     if tg_op = 'DELETE' or not new.is_active then

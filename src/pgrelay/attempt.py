@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pgrelay.delivery import Claim, ErrorKind, Failure, Outcome, Request, Response, Verdict, Webhook
 from pgrelay.masking import MASK, mask_url
+from pgrelay.payloads import Unrenderable
 from pgrelay.request import RequestBuilder
 from pgrelay.retry import Decision, decide, is_success
 
@@ -54,6 +55,10 @@ async def attempt(
     except asyncio.CancelledError:
         elapsed = asyncio.get_running_loop().time() - started
         result = Failure(ErrorKind.SHUTDOWN, "the daemon stopped before an answer came", elapsed)
+    except Unrenderable as error:
+        # tried again like any other failure: somebody may mend the template meanwhile
+        elapsed = asyncio.get_running_loop().time() - started
+        result = Failure(ErrorKind.PAYLOAD, error.message, elapsed)
     except Exception as error:
         # A fault of ours that this webhook brings out. Its deliveries fail where everybody can see it, and no
         # other webhook's do: raising would end the daemon, again and again.

@@ -52,6 +52,8 @@ class ErrorKind(StrEnum):
     STATUS = "status"
     LAPSED = "lapsed"
     SHUTDOWN = "shutdown"
+    #: Nothing was sent: the body could not be made of the event.
+    PAYLOAD = "payload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ class Webhook:
     rate_limit: float | None = None
     #: Of one resource, the next goes out when the one before has ended.
     ordered: bool = False
+    #: What is sent: `standard` is the event's body as it is; see `payloads`.
+    payload_format: str = "standard"
+    payload_template: str | None = None
     #: Why nothing can be signed for it now, so that its deliveries wait: AWAITED, or what is wrong with the key.
     unsignable: str | None = None
 
@@ -102,7 +107,7 @@ class Claim(NamedTuple):
     attempt: int
     event_type: str
     idempotency_key: str
-    #: The exact bytes to send, rendered once in the application's transaction.
+    #: The event's body, rendered once in the application's transaction: the bytes to send, or what they are made of.
     body: bytes
     #: Seconds since the event was captured, by the database's clock, at the moment of the claim.
     age_seconds: float
@@ -110,6 +115,9 @@ class Claim(NamedTuple):
     due: float | None = None
     #: Seconds from the claim until its event is too old to be sent; None: never.
     expires_in: float | None = None
+    #: Of its event, as the database has them; None where the webhook's payload_format needs neither.
+    source: bytes | None = None
+    resource_id: bytes | None = None
     #: Monotonic seconds (loop.time()) when the answer to the claim arrived; not a column.
     claimed_at: float | None = None
 

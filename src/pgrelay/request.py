@@ -1,7 +1,8 @@
 """From a claim and a signing time to the request that goes over the wire, and what of it is recorded.
 
 Pure. Timestamps are whole seconds since the epoch: the moment of the attempt, since receivers refuse a
-signature older than five minutes. The body is passed on byte for byte.
+signature older than five minutes. The body is passed on byte for byte, unless the webhook has another payload_format:
+then what that makes of it is sent and signed.
 
 Our headers always win: a header of the webhook that bears a reserved name, or that cannot be sent as it
 stands, is left out and named in `RequestBuilder.left_out`. While a secret is being rotated,
@@ -19,6 +20,7 @@ from urllib.parse import quote
 
 from pgrelay.delivery import Claim, Request, Webhook
 from pgrelay.masking import MASK, Scrubber
+from pgrelay.payloads import CONTENT_TYPE, About, payload
 from pgrelay.signing import CLASSIC_HEADER, ID_HEADER, STANDARD_HEADER, TIMESTAMP_HEADER, Signer
 
 EVENT_HEADER = "X-Webhook-Event"
@@ -68,9 +70,11 @@ class RequestBuilder:
     __slots__ = (
         "_both",
         "_both_until",
+        "_content_type",
         "_own",
         "_recorded_head",
         "_recorded_own",
+        "_render",
         "_signer",
         "_timeout",
         "_url",
@@ -101,20 +105,27 @@ class RequestBuilder:
         if webhook.previous_secret_key is not None and webhook.previous_secret_expires_at is not None:
             self._both = Signer(webhook.secret_key, webhook.previous_secret_key)
             self._both_until = webhook.previous_secret_expires_at.timestamp()
+        made = payload(
+            About(webhook.id, webhook.name, webhook.company_id),
+            webhook.payload_format,
+            webhook.payload_template,
+        )
+        self._render = None if made is None else made.render
+        self._content_type = CONTENT_TYPE if made is None else made.content_type
         self._recorded_head = (
-            f'{{"Content-Type": "application/json", "User-Agent": {json_string(self._user_agent)}, '
+            f'{{"Content-Type": {json_string(self._content_type)}, "User-Agent": {json_string(self._user_agent)}, '
             f'"{CLASSIC_HEADER}": "sha256={MASK}", "{EVENT_HEADER}": '
         )
         self._recorded_own = "".join(f', {json_string(name)}: "{MASK}"' for name in self._own) + "}"
 
     def build(self, claim: Claim, timestamp: int) -> Request:
-        """The request for this attempt, signed as of `timestamp`."""
+        """The request for this attempt, signed as of `timestamp`. Raises Unrenderable for want of a body."""
         key = _printable(claim.idempotency_key)
-        body = claim.body
+        body = claim.body if self._render is None else self._render(claim)
         signer = self._both if timestamp < self._both_until else self._signer
         classic, standard = signer.sign(key, timestamp, body)
         headers = {
-            "Content-Type": "application/json",
+            "Content-Type": self._content_type,
             "User-Agent": self._user_agent,
             CLASSIC_HEADER: classic,
             EVENT_HEADER: _printable(claim.event_type),

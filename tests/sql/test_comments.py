@@ -70,4 +70,6 @@ def test_every_constraint_of_a_webhook_tells_by_its_name_what_it_wants(db: psyco
         "max_concurrency_from_1_to_10000",
         "rate_limit_per_second_from_0_01_to_10000",
         "ordering_known",
+        "payload_format_known",
+        "payload_template_given",
     }

@@ -29,13 +29,16 @@ GROUPS = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader", "pgrelay_tenant")
 
 #: What looks and changes nothing.
 FOR_ALL = {"event_patterns", "event_types", "use_token", "tenant"}
-FOR_READERS = FOR_ALL | {
+FOR_EVERYBODY_ELSE = FOR_ALL | {
     *("unexpanded_events", "identity", "copy_problem", "mask_url", "why_waiting", "blocking_delivery"),
+    "filter_matches",
 }
+FOR_READERS = FOR_EVERYBODY_ELSE | {"filter_problem", "try_filter", "refuse_webhook"}
 
 #: Those that see to it themselves whose a thing is, and those that only touch webhooks, which policies see to.
 FOR_TENANTS = FOR_ALL | {
     "tenant_retry_delivery", "tenant_cancel_delivery", "tenant_why_waiting", "tenant_test_webhook", "tenant_replay", "tenant_replay_events",
+    "tenant_try_filter", "tenant_filter_matches",
     "tenant_preview_replay", "tenant_start_replay", "tenant_stop_replay", "tenant_resume_replay",
     "rotate_secret", "end_overlap", "reveal_secret", "generate_secret", "set_active", "recall", "remember",
 }  # fmt: skip
@@ -46,7 +49,8 @@ FOR_ADMINS = FOR_READERS | {
     "emit", "recapture", "exponential", "seal_with", "close_circuit", "webhooks_to_seal", "reveal_secret", "revoke_token", "recall", "remember",
 }  # fmt: skip
 
-FOR_DAEMONS = FOR_READERS | {
+FOR_DAEMONS = FOR_EVERYBODY_ELSE | {
+    "judge_until",
     "expand", "claim", "pending_webhooks", "record_outcomes", "give_back", "give_back_unknown", "finish_pending", "ring_bell",
     "sign_on", "lift_sequences", "heartbeat", "sign_off", "release_lapsed", "release_ended", "cancel_orphans", "fire_deadlines",
     "fold_metrics", "rotate", "feed_position", "keep_needed", "drop_kept", "prune", "adopt",
@@ -257,7 +261,7 @@ def test_a_reader_sees_everything_but_secrets_and_header_values_and_changes_noth
         "select column_name from information_schema.columns where table_schema = 'pgrelay'"
         " and table_name = 'webhook_configurations'"
     ).fetchall()
-    secret = {"secret_key", "previous_secret_key", "headers", "url"}
+    secret = {"secret_key", "previous_secret_key", "headers", "url", "payload_template"}
     open_ones = [name for (name,) in columns if name not in secret]
     reader.execute(f"select {', '.join(open_ones)} from pgrelay.webhook_configurations".encode())
     refused(reader, *(f"select {name} from pgrelay.webhook_configurations" for name in secret))

@@ -15,6 +15,8 @@ WEBHOOK = {
     "name": "CRM",
     "url": "https://e.com",
     "paused": False,
+    "payload_format": "standard",
+    "updated_at": None,
     "max_retry_attempts": 3,
 }
 EVENT = {

@@ -26,7 +26,7 @@ FLOORS = [
     {"attempt", "slots", "telling"},
     {"lanes"},  # holds what is claimed, and how to build its requests
     {"request", "sealing"},  # sign, and make secrets
-    {"circuit", "ratelimit", "signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
+    {"circuit", "payloads", "ratelimit", "signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
     {"masking"},  # what all others may show
     {"sources", "delivery", "observation", "errors"},
 ]
@@ -45,7 +45,7 @@ LIBRARIES = {
     "yaml": {"config/load"},
     "structlog": {"logs"},
     "jsonschema": {"api"},
-    "jinja2": {"page"},
+    "jinja2": {"page", "payloads/expressions"},
     "markupsafe": {"page"},  # what jinja2 escapes with
     "cryptography": {"sealing"},
     "prometheus_client": {"metrics"},

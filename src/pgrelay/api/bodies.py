@@ -1,6 +1,7 @@
 """What the API takes: the bodies of its requests. The database checks once more what is said of a webhook."""
 
-from pgrelay.api.fields import EVENT_PATTERN, EVENT_PATTERN_SAID, FLAG, MOMENT, Schema, record
+from pgrelay.api.fields import EVENT_PATTERN, EVENT_PATTERN_SAID, FLAG, ID, MOMENT, Schema, record
+from pgrelay.payloads import FORMATS
 
 SETTINGS: dict[str, Schema] = {
     "name": {
@@ -62,6 +63,25 @@ SETTINGS: dict[str, Schema] = {
         "enum": ["none", "resource"],
         "description": "resource: of one resource, an event waits until the one before it has ended.",
     },
+    "payload_format": {
+        "type": "string",
+        "enum": list(FORMATS),
+        "description": "What is sent: the event's body, a CloudEvent, a Slack message, or what payload_template makes.",
+    },
+    "payload_template": {
+        "type": ["string", "null"],
+        "minLength": 2,
+        "maxLength": 16_384,
+        "description": "A JSON document with {{ expressions }} in its strings, for payload_format template.",
+        "examples": ['{"text": "New: {{ data.callback_request.customer_name }}"}'],
+    },
+    "filter": {
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": 500,
+        "description": "A condition on the event's body, in SQL/JSON path: what meets it is owed; null: all.",
+        "examples": ['$.data.callback_request.priority == "urgent"'],
+    },
     "description": {"type": ["string", "null"], "maxLength": 2000},
 }
 _HEADER_VALUE: Schema = {
@@ -95,6 +115,7 @@ BODIES: dict[str, Schema] = {
         optional=(
             *("company_id", "is_active", "paused", "timeout_seconds", "max_retry_attempts", "retry_schedule"),
             *("max_concurrency", "rate_limit_per_second", "ordering", "description", "headers", "secret_key"),
+            *("payload_format", "payload_template", "filter"),
         ),
     ),
     "WebhookChange": record(
@@ -121,6 +142,27 @@ BODIES: dict[str, Schema] = {
             }
         },
         optional=("overlap_seconds",),
+    ),
+    "PreviewWish": record(
+        {
+            "event_id": {
+                **ID,
+                "maximum": 2**63 - 1,
+                "description": "Which event; the latest that it subscribes to if left out.",
+            },
+            "payload_format": SETTINGS["payload_format"],
+            "payload_template": {**SETTINGS["payload_template"], "type": "string"},
+            "filter": {**SETTINGS["filter"], "type": "string"},
+            "last": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 1000,
+                "default": 100,
+                "description": "How many of the latest events the filter is tried on.",
+            },
+        },
+        optional=("event_id", "payload_format", "payload_template", "filter", "last"),
+        description="What to try; what is left out is the webhook's own.",
     ),
     "ReplayRequest": record(
         {

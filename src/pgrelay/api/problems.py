@@ -25,6 +25,7 @@ _FIELDS = (
         "max_retry_attempts",
     ),
     *("retry_schedule", "headers", "description", "max_concurrency", "rate_limit_per_second", "ordering"),
+    *("payload_format", "payload_template", "filter", "event_id"),
 )
 
 

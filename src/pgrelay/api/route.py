@@ -39,11 +39,13 @@ class Route:
     etag: bool = False
     #: Whether it may find that it cannot be done now.
     may_conflict: bool = False
+    #: Whether it changes nothing, though it is no GET.
+    looks_only: bool = False
 
     @property
     def changes(self) -> bool:
         """Whether readers may not call it."""
-        return self.method != "GET"
+        return self.method != "GET" and not self.looks_only
 
 
 def listed(**filters: Schema) -> dict[str, Schema]:

@@ -158,6 +158,27 @@ COMPONENTS: dict[str, Schema] = BODIES | {
     "WebhookWithSecret": record(_WEBHOOK | {"secret_key": _SHOWN}),
     "Secret": record({"id": ID, "secret_key": _SHOWN, "version": ID}),
     "TestEvent": record({"event_id": ID}),
+    "Preview": record(
+        {
+            "webhook_id": ID,
+            "payload_format": TEXT,
+            "event_id": {
+                **nullable(ID),
+                "description": "Null where there is no event yet: a test event stands for it.",
+            },
+            "event_type": TEXT,
+            "content_type": TEXT,
+            "body": {**nullable(TEXT), "description": "What is sent, to the byte; null with an error."},
+            "error": {**nullable(TEXT), "description": "Why this event cannot be sent so."},
+            "filter": nullable(TEXT),
+            "matches": {
+                "type": ["boolean", "null"],
+                "description": "Whether the event is owed; null for a test, which always is.",
+            },
+            "events_tried": {**COUNT, "description": "Latest events that it subscribes to."},
+            "events_matching": {**COUNT, "description": "Those of them that pass the filter."},
+        }
+    ),
     "ReplayStarted": record(
         {
             "deliveries": {**COUNT, "description": "How many there are, or would be."},
@@ -172,7 +193,14 @@ COMPONENTS: dict[str, Schema] = BODIES | {
     "Attempt": record(_ATTEMPT),
     "Event": record(_EVENT),
     "EventWithBody": record(
-        _EVENT | {"body": {**TEXT, "description": "The text that is sent, byte for byte, on every attempt."}}
+        _EVENT
+        | {
+            "body": {
+                **TEXT,
+                "description": "The text that is sent, byte for byte, on every attempt,"
+                " where payload_format is standard.",
+            }
+        }
     ),
     "EventType": record(
         {

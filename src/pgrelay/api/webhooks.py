@@ -8,7 +8,7 @@ from pgrelay.api.call import Answer, Call, etag, page, refuse_other_version
 from pgrelay.api.fields import FLAG, page_of, ref
 from pgrelay.api.problems import Fault, conflict, invalid, not_found
 from pgrelay.api.route import COMPANY, Route, listed
-from pgrelay.db import admin_webhooks
+from pgrelay.db import admin_previews, admin_webhooks
 from pgrelay.db.admin import Row
 from pgrelay.db.tokens import Role
 from pgrelay.masking import MASK
@@ -104,6 +104,12 @@ async def test(call: Call) -> Answer:
     made = await call.once(send)
     where = {"Location": f"/api/v1/deliveries?event_id={made['event_id']}"}
     return Answer(made, HTTPStatus.ACCEPTED, where)
+
+
+async def preview(call: Call) -> Answer:
+    webhook_id = (await found(call))["id"]
+    wish = admin_previews.Wish(**call.body)
+    return Answer(await admin_previews.show(call.admin, webhook_id, wish, clear=call.sees_urls))
 
 
 async def rotate_secret(call: Call) -> Answer:
@@ -239,6 +245,18 @@ ROUTES = [
         description="The test is a delivery like any other: see it at the Location of the answer.",
         idempotent_by_key=True,
         may_conflict=True,
+    ),
+    Route(
+        "POST",
+        "/webhooks/{webhook_id}/preview",
+        "preview_webhook",
+        "What it is sent of an event, and what its filter takes",
+        preview,
+        ref("Preview"),
+        body="PreviewWish",
+        body_required=False,
+        description="To try a format, a template or a filter before it counts. Nothing is changed or sent.",
+        looks_only=True,
     ),
     Route(
         "POST",

@@ -21,7 +21,7 @@ def add_deliveries(commands: Commands) -> None:
         "show", "deliveries:show", "the story of one delivery: event, attempts, what comes next"
     )
     showing.add_argument("id", type=positive, metavar="ID")
-    showing.add_argument("--body", action="store_true", help="print what was sent, and nothing else")
+    showing.add_argument("--body", action="store_true", help="print what is sent, and nothing else")
 
     _many(
         verbs.add(

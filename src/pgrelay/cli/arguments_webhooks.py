@@ -3,6 +3,7 @@
 import argparse
 
 from pgrelay.cli.parser import Commands, header, positive, seconds, yes
+from pgrelay.payloads import FORMATS
 
 _SETTABLE = """\
 KEY=VALUE says the same as an option: url=https://… is --url https://…, rate_limit=5 is --rate-limit 5.
@@ -11,6 +12,14 @@ timeout (seconds), max_attempts, header.NAME (a custom header; empty removes it)
 
   pgrelay webhooks set 3 url=https://example.com/hooks timeout=5 header.Authorization='Bearer …'
   pgrelay webhooks set 3 --rate-limit 0.5 --ordering resource --retry-schedule 'exponential 10s to 6h'
+"""
+
+
+_PREVIEW = """\
+Nothing is changed or sent: try a format, a template or a filter before it counts.
+
+  pgrelay webhooks preview 3 --payload-format slack
+  pgrelay webhooks preview 3 --filter '$.data.callback_request.priority == "urgent"' --last 1000
 """
 
 
@@ -49,6 +58,7 @@ def add_webhooks(commands: Commands) -> None:
     )
     adding.add_argument("--max-attempts", type=positive, metavar="N", help="in all, the first included (3)")
     _limits(adding)
+    _content(adding)
     adding.add_argument("--description", metavar="TEXT")
     adding.add_argument("--secret", metavar="whsec_…", help="instead of a generated one")
 
@@ -61,6 +71,22 @@ def add_webhooks(commands: Commands) -> None:
     setting.add_argument("options", nargs="*", metavar="KEY=VALUE", help="see below")
     _changes(setting)
     _limits(setting)
+    _content(setting)
+
+    previewing = _one(
+        verbs,
+        "preview",
+        "previews:preview",
+        "what it is sent of an event, and which of the latest events its filter takes",
+        epilog=_PREVIEW,
+    )
+    previewing.add_argument(
+        "--event-id", type=positive, metavar="ID", help="which event (the latest that it subscribes to)"
+    )
+    previewing.add_argument(
+        "--last", type=positive, default=100, metavar="N", help="latest events the filter is tried on (100)"
+    )
+    _content(previewing)
 
     _one(verbs, "enable", "webhooks:enable", "owe it new events again")
     disabling = _one(
@@ -124,6 +150,28 @@ def _proof(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _content(parser: argparse.ArgumentParser) -> None:
+    """What a webhook is sent."""
+    _named(
+        parser,
+        "content",
+        (
+            ("payload-format", "|".join(FORMATS), "what is sent of an event (standard: its body as it is)"),
+            (
+                "payload-template",
+                "FILE",
+                "for payload-format template: a JSON document with {{ expressions }} in its strings,"
+                " as a file or as text",
+            ),
+            (
+                "filter",
+                "PATH",
+                "a condition on the body, in SQL/JSON path: only events that meet it are owed; none: all",
+            ),
+        ),
+    )
+
+
 def _changes(parser: argparse.ArgumentParser) -> None:
     """The options of `add`, for what is changed. Each is kept as the KEY=VALUE that it stands for."""
     for name, key, metavar, about in (
@@ -158,26 +206,35 @@ def _header_option(text: str) -> str:
 
 
 def _limits(parser: argparse.ArgumentParser) -> None:
-    """How a webhook is to be called. Each option is kept as the KEY=VALUE that it stands for."""
-    group = parser.add_argument_group("limits")
-    for name, metavar, about in (
+    """How a webhook is to be called."""
+    _named(
+        parser,
+        "limits",
         (
-            "max-concurrency",
-            "N",
-            "requests at once, over all daemons; none: the configuration's, for each daemon",
+            (
+                "max-concurrency",
+                "N",
+                "requests at once, over all daemons; none: the configuration's, for each daemon",
+            ),
+            ("rate-limit", "N", "requests a second at most, over all daemons: 5, 0.5, or none"),
+            (
+                "ordering",
+                "none|resource",
+                "resource: of one resource, an event goes out when the one before has ended",
+            ),
+            (
+                "retry-schedule",
+                "WAITS",
+                "waits before each further attempt: 10s,1m,10m, or 'exponential 10s to 6h'; default: as configured",
+            ),
         ),
-        ("rate-limit", "N", "requests a second at most, over all daemons: 5, 0.5, or none"),
-        (
-            "ordering",
-            "none|resource",
-            "resource: of one resource, an event goes out when the one before has ended",
-        ),
-        (
-            "retry-schedule",
-            "WAITS",
-            "waits before each further attempt: 10s,1m,10m, or 'exponential 10s to 6h'; default: the configuration's",
-        ),
-    ):
+    )
+
+
+def _named(parser: argparse.ArgumentParser, title: str, options: tuple[tuple[str, str, str], ...]) -> None:
+    """A group of options, each kept as the KEY=VALUE that it stands for."""
+    group = parser.add_argument_group(title)
+    for name, metavar, about in options:
         key = name.replace("-", "_")
         group.add_argument(
             f"--{name}",

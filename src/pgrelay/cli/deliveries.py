@@ -8,7 +8,7 @@ from pgrelay.cli.output import Column, Row
 from pgrelay.cli.parser import UsageError
 from pgrelay.cli.story import print_story
 from pgrelay.cli.text import count, printable, relative
-from pgrelay.db import admin_deliveries, admin_upkeep
+from pgrelay.db import admin_deliveries, admin_previews, admin_upkeep
 from pgrelay.db.admin import Admin
 from pgrelay.db.admin_deliveries import Filters
 from pgrelay.errors import Refused
@@ -72,8 +72,8 @@ async def show(context: Context) -> int:
                 raise Refused(
                     "its event is older than its retention", "Raise retention.events to keep events longer."
                 )
-            # as it was sent, to be piped on: no masking of control characters, no line break added
-            context.out.out.write(story["event"]["body"])
+            # as it is sent, to be piped on: no masking of control characters, no line break added
+            context.out.out.write(await _body(admin, story))
             return 0
         if context.out.json:
             context.out.value(story)
@@ -81,6 +81,20 @@ async def show(context: Context) -> int:
             health = await admin_upkeep.health(admin)
             print_story(context.out, story, await admin.now(), daemons_alive=health["daemons_alive"])
     return 0
+
+
+async def _body(admin: Admin, story: Row) -> str:
+    """What is sent to its webhook as that is now; of a webhook that is gone, the event's body. Raises Refused."""
+    event, webhook = story["event"], story["webhook"]
+    if webhook is None or webhook["payload_format"] == "standard":
+        return str(event["body"])
+    shown = await admin_previews.show(admin, webhook["id"], admin_previews.Wish(event_id=event["id"], last=0))
+    if shown["error"] is not None:
+        raise Refused(
+            f"it cannot be sent as {webhook['payload_format']}: {shown['error']}",
+            f"See pgrelay webhooks preview {webhook['id']} --event-id {event['id']}",
+        )
+    return str(shown["body"])
 
 
 async def retry(context: Context) -> int:

@@ -1,11 +1,24 @@
-"""KEY=VALUE of `pgrelay webhooks set`: which column each key is, and how its value is read. Pure."""
+"""KEY=VALUE of `pgrelay webhooks set`: which column each key is, and how its value is read.
+
+Pure, but for a template, which may be in a file.
+"""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from pgrelay.cli.parser import UsageError, ordering, places, positive, rate, seconds, wait_list
+from pgrelay.cli.parser import (
+    UsageError,
+    document,
+    ordering,
+    payload_format,
+    places,
+    positive,
+    rate,
+    seconds,
+    wait_list,
+)
 
 _HEADER = "header."
 
@@ -43,6 +56,9 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "max_concurrency": _or_null(places),
     "rate_limit_per_second": _or_null(rate),
     "ordering": ordering,
+    "payload_format": payload_format,
+    "payload_template": _or_null(document),
+    "filter": _or_null(_text),
 }
 _SHORT = {
     "company": "company_id",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pgrelay.errors import PgrelayError
+from pgrelay.payloads import FORMATS
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<choices>.*)\)")
 
@@ -195,3 +196,25 @@ def positive(text: str) -> int:
     if len(text) > 18:
         raise argparse.ArgumentTypeError(f"{text!r} is too big a number")
     return int(text)
+
+
+def payload_format(text: str) -> str:
+    """What a webhook is sent of an event."""
+    if text not in FORMATS:
+        near = difflib.get_close_matches(text, FORMATS, n=1, cutoff=0.5)
+        meant = f"; did you mean {near[0]}?" if near else f": there are {', '.join(FORMATS)}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a payload format{meant}")
+    return text
+
+
+def document(text: str) -> str:
+    """A JSON document: the text itself, or what the file of that name holds."""
+    if text.lstrip()[:1] in ("{", "["):
+        return text
+    try:
+        return Path(text).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a JSON object or array nor a file that can be read: {reason}"
+        ) from None

@@ -29,6 +29,11 @@ def print_story(out: Output, story: Row, now: datetime, *, daemons_alive: int) -
         out.print(f"  Webhook {story['webhook_id']} is deleted.")
     else:
         out.print(f"  To webhook {webhook['id']} ({printable(webhook['name'])}): {printable(webhook['url'])}")
+    if webhook is not None and webhook["payload_format"] != "standard":
+        changed = (
+            " as the webhook is now" if any(a["started_at"] < webhook["updated_at"] for a in attempts) else ""
+        )
+        out.print(f"  Sent as {webhook['payload_format']}: --body prints what is made of it{changed}")
     for attempt in attempts:
         print_attempt(out, attempt, now)
     out.print()

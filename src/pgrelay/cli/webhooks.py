@@ -12,6 +12,7 @@ from pgrelay.cli.text import count, duration, printable, relative
 from pgrelay.db import admin_checks, admin_webhooks
 from pgrelay.db.admin import Admin
 from pgrelay.errors import NotPermitted, Refused
+from pgrelay.masking import MASK
 from pgrelay.sealing import Keyring
 
 
@@ -58,6 +59,8 @@ def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, 
         "state": standing(row, now),
         "url": row["url"],
         "events": ", ".join(row["subscribed_events"]),
+        "filter": row["filter"],
+        "format": None if row["payload_format"] == "standard" else row["payload_format"],
         "secret": row["secret_key"] or "none yet: a running daemon makes it",
         "kept": f"sealed with key {', '.join(row['sealed_with'])}" if row["sealed_with"] else None,
         "old secret": f"signs too, ends {relative(row['previous_secret_expires_at'], now)}"
@@ -76,6 +79,8 @@ def _print_webhook(out: Output, row: Row, usual_schedule: tuple[float, ...], *, 
             out.print(f"{out.style(name.ljust(13), 'dim')}{printable(str(value))}")
     for name, value in (row.get("headers") or {}).items():
         out.print(f"{out.style('header'.ljust(13), 'dim')}{printable(f'{name}: {value}')}")
+    if row["payload_format"] == "template":
+        out.print(f"{out.style('template'.ljust(13), 'dim')}{printable(row['payload_template'] or MASK)}")
     out.say(f"\nIts deliveries: pgrelay deliveries list --webhook {row['id']}")
 
 

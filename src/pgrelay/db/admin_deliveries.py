@@ -108,7 +108,8 @@ async def story(admin: Admin, delivery_id: int) -> Row:
         found["event_id"],
     )
     found["webhook"] = await admin.one(
-        "select id, company_id, name, url, is_active, paused, secrets, timeout_seconds, max_retry_attempts"
+        "select id, company_id, name, url, is_active, paused, secrets, timeout_seconds, max_retry_attempts,"
+        " payload_format, updated_at"
         " from pgrelay.webhooks where id = %s",
         found["webhook_id"],
     )

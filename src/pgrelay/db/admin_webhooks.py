@@ -11,6 +11,7 @@ from pgrelay.db.admin import Admin, Row
 from pgrelay.delivery import Webhook
 from pgrelay.errors import Refused
 from pgrelay.masking import MASK
+from pgrelay.payloads import problem as payload_problem
 from pgrelay.sealing import Kept, Keyring, Unopened
 from pgrelay.signing import generate_secret, is_standard
 
@@ -31,16 +32,17 @@ _FIGURES = (
 _OPEN = (
     "w.id, w.company_id, w.name, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
     " w.max_retry_attempts, w.retry_schedule, w.max_concurrency, w.rate_limit_per_second, w.ordering,"
-    " w.disabled_at, w.disabled_reason, w.description, w.created_by, w.previous_secret_expires_at,"
-    " w.secret_revealed_at, w.version, w.created_at, w.updated_at"
+    " w.payload_format, w.filter, w.disabled_at, w.disabled_reason, w.description, w.created_by,"
+    " w.previous_secret_expires_at, w.secret_revealed_at, w.version, w.created_at, w.updated_at"
 )
-#: With the URL in the clear, and masked; of headers the names alone.
+#: With URL and template in the clear, and masked; of headers the names alone.
 _CLEAR = (
-    f"select {_OPEN}, w.url, array(select jsonb_object_keys(w.headers)) as header_names"
+    f"select {_OPEN}, w.url, w.payload_template, array(select jsonb_object_keys(w.headers)) as header_names"
     " from pgrelay.webhook_configurations w"
 )
 _MASKED = (
-    f"select {_OPEN}, v.url, v.header_names"
+    f"select {_OPEN}, v.url, v.header_names,"
+    f" case when w.payload_format = 'template' then '{MASK}' end as payload_template"
     " from pgrelay.webhook_configurations w join pgrelay.webhooks v on v.id = w.id"
 )
 _FROM = (
@@ -56,6 +58,7 @@ WRITABLE = frozenset(
         *("company_id", "name", "url", "subscribed_events", "secret_key", "is_active", "timeout_seconds"),
         *("max_retry_attempts", "retry_schedule", "headers", "description", "paused", "max_concurrency"),
         *("rate_limit_per_second", "ordering", "created_by", "secret_revealed_at"),
+        *("payload_format", "payload_template", "filter"),
     }
 )
 
@@ -107,19 +110,26 @@ async def reveal(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> str
 
 
 def _masked(row: Row) -> Row:
-    """With secret_key and headers as the table has them, masked as the view has masked the rest."""
+    """With secret_key, headers and payload_template as the table has them, masked as the view has masked the rest."""
     names = row.pop("header_names")
     secret = None if row["secrets"] == "awaited" else f"whsec_{MASK}"
-    return {**row, "secret_key": secret, "headers": dict.fromkeys(names, MASK) or None}
+    template = MASK if row["payload_format"] == "template" else None
+    return {
+        **row,
+        "secret_key": secret,
+        "headers": dict.fromkeys(names, MASK) or None,
+        "payload_template": template,
+    }
 
 
 async def revealed(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> Row:
-    """What of a webhook is masked elsewhere: url, secret_key, headers, in the clear.
+    """What of a webhook is masked elsewhere: url, secret_key, headers, payload_template, in the clear.
 
     NotPermitted for who may not see them, Refused for who has not the key. The secret is None if there is none yet.
     """
     found = await admin.one(
-        "select url, secret_key, headers from pgrelay.webhook_configurations where id = %s", webhook_id
+        "select url, secret_key, headers, payload_template from pgrelay.webhook_configurations where id = %s",
+        webhook_id,
     )
     if found is None:
         raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
@@ -157,7 +167,8 @@ async def opened(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> Web
     found = await admin.one(
         "select id, version, company_id, name, url, secret_key, headers, timeout_seconds::float8 as timeout_seconds,"
         " case when previous_secret_expires_at > clock_timestamp() then previous_secret_key end as previous_secret_key,"
-        " previous_secret_expires_at from pgrelay.webhook_configurations where id = %s",
+        " previous_secret_expires_at, payload_format, payload_template"
+        " from pgrelay.webhook_configurations where id = %s",
         webhook_id,
     )
     if found is None:
@@ -170,11 +181,25 @@ async def opened(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> Web
     return Webhook(**given)
 
 
+async def content(admin: Admin, webhook_id: int, *, clear: bool) -> Row:
+    """What decides on a webhook's bodies, the template for who may see it alone. Refused if there is none."""
+    template = "payload_template" if clear else "null::text"
+    found = await admin.one(
+        f"select id, company_id, name, payload_format, {template} as payload_template, filter"
+        " from pgrelay.webhook_configurations where id = %s",
+        webhook_id,
+    )
+    if found is None:
+        raise Refused(f"there is no webhook {webhook_id}", "See pgrelay webhooks list")
+    return found
+
+
 async def insert(admin: Admin, values: Mapping[str, Any], keys: Keyring = _NO_KEYS) -> int:
     """Make a webhook of these columns (WRITABLE); its id. The secret is generated unless given.
 
     With a key, secret and header values are sealed before they reach the database.
     """
+    refuse_wrong_template(None, values.get("payload_template"))
     if keys:
         _check_before_sealing(values.get("secret_key"), values.get("headers") or {})
         # sealed values are bound to the webhook, so its id comes first
@@ -188,6 +213,17 @@ async def insert(admin: Admin, values: Mapping[str, Any], keys: Keyring = _NO_KE
         sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(", ").join(map(sql.Placeholder, names))
     )
     return int(await admin.value(statement.as_string(), **_adapted(values)))
+
+
+def refuse_wrong_template(payload_format: str | None, payload_template: str | None) -> None:
+    """What the table's own trigger cannot read: expressions. Raises Refused."""
+    wrong = payload_problem(payload_format or "", payload_template)
+    if wrong is not None:
+        raise Refused(
+            f"payload_template: {wrong.removeprefix('payload_template: ').removeprefix('payload_template ')}",
+            'For example {"text": "New: {{ data.callback_request.customer_name }}"}',
+            constraint="payload_template_usable",
+        )
 
 
 def _check_before_sealing(secret_key: str | None, headers: Mapping[str, str]) -> None:
@@ -206,6 +242,7 @@ def _check_before_sealing(secret_key: str | None, headers: Mapping[str, str]) ->
 
 async def update(admin: Admin, webhook_id: int, values: Mapping[str, Any]) -> None:
     """Change these columns of a webhook. Refused if there is none."""
+    refuse_wrong_template(None, values.get("payload_template"))
     names = [name for name in values if name in WRITABLE]
     assignments = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in names]
     statement = sql.SQL("update pgrelay.webhook_configurations set {} where id = %(id)s returning id").format(

@@ -230,7 +230,8 @@ class Store:
         rows = await self._rows(
             "select id, version, company_id, name, url, secret_key, previous_secret_key, previous_secret_expires_at,"
             " headers, timeout_seconds, max_retry_attempts, retry_schedule, max_concurrency, rate_limit_per_second,"
-            " ordering = 'resource' from pgrelay.webhook_configurations where id = any (%s::bigint[])",
+            " ordering = 'resource', payload_format, payload_template"
+            " from pgrelay.webhook_configurations where id = any (%s::bigint[])",
             numbers(ids),
         )
         return [self._webhook(row) for row in rows]
@@ -250,6 +251,7 @@ class Store:
             timeout_seconds=float(row[9]), max_retry_attempts=row[10],
             retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
             max_concurrency=row[12], rate_limit=row[13], ordered=row[14],
+            payload_format=row[15], payload_template=row[16],
             unsignable=unsignable if unsignable or secret else AWAITED,
         )  # fmt: skip
 
