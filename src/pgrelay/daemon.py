@@ -48,6 +48,7 @@ from pgrelay.upkeep import (
     FeedReplays,
     FireDeadlines,
     FoldMetrics,
+    Glance,
     Heartbeat,
     ReadFigures,
     ReleaseLapsed,
@@ -250,6 +251,7 @@ class Daemon:
                 loop.time(),
                 poll_interval=settings.daemon.poll_interval,
                 fallback_poll_interval=settings.daemon.fallback_poll_interval,
+                watched=True,
             ),
             policies.policy(settings),
             send=transport.send,
@@ -271,14 +273,14 @@ class Daemon:
             ring=beats.ring,
             on_note=lambda word: deliverer.notified(settle=word == "settle"),
             on_state=self._listening,
-            proof_interval=10.0,
+            proof_interval=20.0,
         )
         await self._contact.until_possible(sign_on)
         if self._stopping.is_set():
             return
         self._observe(DaemonStarted(self._daemon_id, settings.daemon.name, pgrelay.__version__))
 
-        background: list[Chore] = [
+        on_call: list[Chore] = [
             FireDeadlines(chores.fire_deadlines, wake=deliverer.notified, observe=self._observe),
             ReleaseLapsed(
                 chores.release_lapsed,
@@ -291,6 +293,15 @@ class Daemon:
             ExpireDeliveries(chores.expire_deliveries, observe=self._observe),
             FeedReplays(chores.feed_replays, wake=deliverer.look_everywhere, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
+        ]
+        called = {chore.name: asyncio.Event() for chore in on_call}
+        background: list[Chore] = [
+            Glance(
+                claims.glance,
+                poll_interval=settings.daemon.poll_interval,
+                poll=deliverer.poll,
+                calls={name: event.set for name, event in called.items()},
+            ),
             Retain(chores.rotate, chores.prune, retention=lambda: policies.retention(self._settings)),
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
@@ -302,7 +313,7 @@ class Daemon:
             background.append(
                 ReadFigures(figures.health, lambda: figures.overdue_webhooks(limit), metrics.figures.publish)
             )
-            metrics.expect_chores(chore.name for chore in (heartbeat, *background))
+            metrics.expect_chores(chore.name for chore in (heartbeat, *on_call, *background))
             metrics.declared.ask(
                 in_flight=lambda: deliverer.in_flight,
                 in_flight_limit=lambda: settings.daemon.max_in_flight,
@@ -312,7 +323,8 @@ class Daemon:
             )
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background
+                group.create_task(self._guarded(run_forever(chore, self._observe, called.get(chore.name))))
+                for chore in (*on_call, *background)
             ]
             tasks += [group.create_task(self._guarded(part.run())) for part in (listener, watchman)]
             if metrics is not None:

@@ -149,6 +149,11 @@ class Deliverer:
         self._announced = True
         self._wake.set()
 
+    def poll(self) -> None:
+        """There are events that no notification told of."""
+        self._next_expand = 0.0
+        self._wake.set()
+
     def look_everywhere(self) -> None:
         """Trust nothing that was known: a daemon died, or notifications may have been missed."""
         self._pace.unsettle()

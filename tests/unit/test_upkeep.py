@@ -20,6 +20,7 @@ from pgrelay.observation import (
 )
 from pgrelay.upkeep import (
     FireDeadlines,
+    Glance,
     Heartbeat,
     ReadFigures,
     ReleaseLapsed,
@@ -101,29 +102,96 @@ async def test_a_daemon_declared_dead_says_so_and_signs_on_anew():
     assert observed == [DaemonDeclaredDead(7)] and signed_on == [True]
 
 
+async def test_all_deadlines_that_passed_are_fired_however_many():
+    observed: list[Observation] = []
+    results = [
+        SimpleNamespace(fired=fired, dropped=dropped) for fired, dropped in [(150, 50), (200, 0), (1, 0)]
+    ]
+    await FireDeadlines(answers(*results), wake=lambda: None, observe=observed.append).once()
+    assert observed == [DeadlinesFired(150, 50), DeadlinesFired(200, 0), DeadlinesFired(1, 0)]
+
+
+class Called:
+    """Who was called, and when it was so far."""
+
+    def __init__(self, *looks: Any, poll_interval: float = 1.0) -> None:
+        self.names: list[str] = []
+        chores = {
+            name: lambda name=name: self.names.append(name)
+            for name in ("expiry", "leases", "metrics", "deadlines", "replays")
+        }
+        self.glance = Glance(
+            answers(*looks), poll_interval=poll_interval, poll=lambda: self.names.append("poll"), calls=chores
+        )
+
+
+def due(**what: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        **{
+            "events": False,
+            "deadline_in": None,
+            "expired": False,
+            "lapsed": False,
+            "counted": False,
+            "replays": False,
+            **what,
+        }
+    )
+
+
 @pytest.mark.parametrize(
-    ("result", "wait"),
+    ("what", "names"),
     [
-        (SimpleNamespace(fired=0, dropped=0, next_in=None), 0.5),
-        (SimpleNamespace(fired=0, dropped=0, next_in=3600.0), 0.5),
-        (SimpleNamespace(fired=0, dropped=0, next_in=0.2), 0.201),
-        (SimpleNamespace(fired=0, dropped=0, next_in=-0.2), 0.001),
-        (SimpleNamespace(fired=150, dropped=50, next_in=None), 0.0),
+        ({}, []),
+        ({"events": True}, ["poll"]),
+        ({"expired": True}, ["expiry"]),
+        ({"lapsed": True}, ["leases"]),
+        ({"counted": True}, ["metrics"]),
+        ({"replays": True}, ["replays"]),
+        ({"deadline_in": -3.0}, ["deadlines"]),
+        ({"deadline_in": 0.01}, ["deadlines"]),
+        ({"deadline_in": 0.95}, []),
     ],
 )
-async def test_deadlines_are_looked_for_when_the_next_one_passes_and_twice_a_second_at_least(
-    result: Any, wait: float
-):
-    made = FireDeadlines(answers(result), wake=lambda: None, observe=lambda _: None)
-    assert await made.once() == pytest.approx(wait)
+async def test_only_who_has_something_to_do_is_called(what: dict[str, Any], names: list[str]):
+    called = Called(due(**what))
+    assert await called.glance.once() == 0.9
+    await asyncio.sleep(0.05)
+    assert called.names == names
+
+
+async def test_nobody_polls_more_often_than_the_poll_interval_says():
+    called = Called(due(events=True), poll_interval=30.0)
+    for _ in range(3):
+        assert await called.glance.once() == 0.9
+    assert called.names == ["poll"]
+    assert await Called(due(), poll_interval=0.1).glance.once() == 0.1
+
+
+async def test_a_chore_that_was_called_while_it_worked_is_done_once_more():
+    called, done = asyncio.Event(), 0
+
+    class Chore:
+        name = "chore"
+
+        async def once(self) -> float:
+            nonlocal done
+            done += 1
+            if done < 3:
+                called.set()
+            return 0.0
+
+    working = asyncio.create_task(run_forever(Chore(), lambda _: None, called))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert done == 3, "and not again before it is called"
+    working.cancel()
 
 
 async def test_only_deadlines_that_fired_wake_the_deliverer():
     observed: list[Observation] = []
     woken: list[bool] = []
-    results = [
-        SimpleNamespace(fired=fired, dropped=dropped, next_in=None) for fired, dropped in [(0, 2), (3, 0)]
-    ]
+    results = [SimpleNamespace(fired=fired, dropped=dropped) for fired, dropped in [(0, 2), (3, 0)]]
     made = FireDeadlines(answers(*results), wake=lambda: woken.append(True), observe=observed.append)
     await made.once()
     assert woken == []

@@ -58,6 +58,17 @@ class Lapsed:
     failed: int
 
 
+class Due(NamedTuple):
+    """What waits to be done; see glance() in SQL."""
+
+    events: bool
+    deadline_in: float | None
+    expired: bool
+    lapsed: bool
+    counted: bool
+    replays: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """Deadlines that fired or were dropped, and the seconds until the next one (None: none is armed)."""
@@ -303,6 +314,10 @@ class Store:
     async def sign_off(self, daemon_id: int) -> None:
         """End the registration in good order."""
         await self._rows("select pgrelay.sign_off(%s)::text", daemon_id)
+
+    async def glance(self) -> Due:
+        """Whether anything waits to be done."""
+        return Due._make((await self._rows("select * from pgrelay.glance()"))[0])
 
     async def release_lapsed(self) -> list[Lapsed]:
         """Take back what dead daemons held."""
