@@ -17,7 +17,7 @@ from pgrelay.api.server import serving
 from pgrelay.config.settings import Settings, changed_keys, reloaded
 from pgrelay.db.contact import Contact
 from pgrelay.db.listener import Listener
-from pgrelay.db.store import Store
+from pgrelay.db.store import Due, Store
 from pgrelay.deliverer import Deliverer
 from pgrelay.delivery import Outcome, Verdict
 from pgrelay.errors import ConfigError, PgrelayError
@@ -43,6 +43,7 @@ from pgrelay.systemd import Notifier
 from pgrelay.telling import told
 from pgrelay.transport import Proxy, Transport
 from pgrelay.upkeep import (
+    CALLED,
     Chore,
     ExpireDeliveries,
     FeedReplays,
@@ -245,6 +246,8 @@ class Daemon:
             on_recorded=self._recorded,
             observe=self._observe,
         )
+        #: Chores that come when called, by name.
+        called = {name: asyncio.Event() for name in CALLED}
         deliverer = self._deliverer = Deliverer(
             claims,
             Pace(
@@ -258,6 +261,7 @@ class Daemon:
             record=recorder.put,
             identity=lambda: self._daemon_id,
             may_start=lambda: heartbeat.holds(lease_clock()) and not recorder.full,
+            on_withdrawn=called["leases"].set,
             observe=self._observe,
         )
         watchman = self._watchman = Watchman(
@@ -294,10 +298,14 @@ class Daemon:
             FeedReplays(chores.feed_replays, wake=deliverer.look_everywhere, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
         ]
-        called = {chore.name: asyncio.Event() for chore in on_call}
+        async def glance() -> Due:
+            if deliverer.held:
+                watchman.stir()
+            return await claims.glance()
+
         background: list[Chore] = [
             Glance(
-                claims.glance,
+                glance,
                 poll_interval=settings.daemon.poll_interval,
                 poll=deliverer.poll,
                 calls={name: event.set for name, event in called.items()},

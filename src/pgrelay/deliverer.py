@@ -75,7 +75,8 @@ class Deliverer:
     """Runs from `run()` until `stop()`. `send` makes one request, `record` takes an outcome, neither may raise.
 
     `identity` gives the id that leases are taken under, `may_start` says whether a request may begin now (the lease
-    holds, and there is room to remember its outcome). Every outcome must come back through `recorded`.
+    holds, and there is room to remember its outcome). Every outcome must come back through `recorded`. `on_withdrawn`
+    hears that leases of webhooks which may not be called any more went back: some may be owed to nobody.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Deliverer:
         identity: Callable[[], int],
         may_start: Callable[[], bool],
         observe: Callable[[Observation], None],
+        on_withdrawn: Callable[[], None] = lambda: None,
     ) -> None:
         self._verbs = verbs
         self._pace = pace
@@ -111,6 +113,7 @@ class Deliverer:
             identity=identity,
             may_start=may_start,
             on_hunger=self._wake.set,
+            on_withdrawn=on_withdrawn,
             observe=observe,
         )
         self._announced = False

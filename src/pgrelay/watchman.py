@@ -62,6 +62,12 @@ class Watchman:
             self._active = True
             self._arrived.set()
 
+    def stir(self) -> None:
+        """Something is leased: what others say of webhooks may matter to it."""
+        if not self._active:
+            self._active = True
+            self._arrived.set()
+
     async def run(self) -> None:
         """Report until cancelled."""
         loop = asyncio.get_running_loop()

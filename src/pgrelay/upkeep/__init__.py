@@ -6,7 +6,7 @@ A chore is `run_forever`: it does its work, says when to come again, and outlast
 from pgrelay.upkeep.chore import Chore, run_forever
 from pgrelay.upkeep.deadlines import FireDeadlines
 from pgrelay.upkeep.figures import FoldMetrics, ReadFigures, WatchCapture
-from pgrelay.upkeep.glance import Glance
+from pgrelay.upkeep.glance import CALLED, Glance
 from pgrelay.upkeep.heartbeat import Heartbeat, lease_clock
 from pgrelay.upkeep.leases import ExpireDeliveries, ReleaseLapsed
 from pgrelay.upkeep.replays import FeedReplays
@@ -14,6 +14,7 @@ from pgrelay.upkeep.retention import Retain
 from pgrelay.upkeep.secrets import SealSecrets
 
 __all__ = [
+    "CALLED",
     "Chore",
     "ExpireDeliveries",
     "FeedReplays",

@@ -5,6 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 
+#: Chores that are called when there is something for them, by name.
+CALLED = ("deadlines", "leases", "expiry", "replays", "metrics")
+
+
 class Due(Protocol):
     """What waits to be done; `deadline_in`: seconds until the next deadline, None where none is armed."""
 
