@@ -298,6 +298,7 @@ class Daemon:
             FeedReplays(chores.feed_replays, wake=deliverer.look_everywhere, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
         ]
+
         async def glance() -> Due:
             if deliverer.held:
                 watchman.stir()

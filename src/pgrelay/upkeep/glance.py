@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-
 #: Chores that are called when there is something for them, by name.
 CALLED = ("deadlines", "leases", "expiry", "replays", "metrics")
 
