@@ -17,6 +17,7 @@ import capture
 import drain
 import isolation
 import latency
+import memory
 import notify
 import pinned
 import serializable
@@ -25,7 +26,8 @@ from results import table
 from world import SERVER, world
 
 BENCHMARKS = {
-    module.NAME: module for module in (capture, serializable, notify, drain, latency, pinned, isolation)
+    module.NAME: module
+    for module in (capture, serializable, notify, drain, latency, pinned, isolation, memory)
 }
 
 
