@@ -52,7 +52,7 @@ begin
             pgrelay.heartbeat(bigint, double precision, boolean, text), pgrelay.sign_off(bigint),
             pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer),
             pgrelay.fold_metrics(integer), pgrelay.rotate(text, double precision), pgrelay.feed_position(), pgrelay.keep_needed(smallint),
-            pgrelay.drop_kept(), pgrelay.prune(double precision), pgrelay.adopt(text, text),
+            pgrelay.drop_kept(), pgrelay.feed_replays(integer, bigint), pgrelay.replay_pace(bigint), pgrelay.prune(double precision), pgrelay.adopt(text, text),
             pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.seal_webhook(bigint, integer, text, text, jsonb)
             to pgrelay_daemon;
     end if;
@@ -62,7 +62,9 @@ begin
         grant insert, update (revoked_at) on pgrelay.api_tokens to pgrelay_admin;
         grant usage, select on all sequences in schema pgrelay to pgrelay_admin;
         grant execute on function pgrelay.cancel_delivery(bigint), pgrelay.retry_delivery(bigint), pgrelay.replay(bigint, timestamptz, timestamptz),
-            pgrelay.replay_events(bigint, timestamptz, timestamptz), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval, text),
+            pgrelay.replay_events(bigint, timestamptz, timestamptz, text[]), pgrelay.replay_pace(bigint),
+            pgrelay.preview_replay(bigint, timestamptz, timestamptz, text[]), pgrelay.start_replay(bigint, timestamptz, timestamptz, text[], text),
+            pgrelay.stop_replay(bigint), pgrelay.resume_replay(bigint), pgrelay.test_webhook(bigint), pgrelay.rotate_secret(bigint, interval, text),
             pgrelay.end_overlap(bigint, integer), pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.exponential(integer, integer, double precision),
             pgrelay.generate_secret(), pgrelay.set_active(bigint, boolean), pgrelay.close_circuit(bigint), pgrelay.emit(text, json, text, text, text),
             pgrelay.filter_problem(text), pgrelay.filter_matches(text, text, timestamptz), pgrelay.try_filter(bigint, text, integer),
@@ -94,12 +96,14 @@ begin
             on pgrelay.webhook_configurations to pgrelay_tenant;
         grant usage on sequence pgrelay.webhook_configurations_id_seq to pgrelay_tenant;
         grant select on pgrelay.tenant_deliveries, pgrelay.tenant_outbox, pgrelay.tenant_delivery_attempts, pgrelay.tenant_webhook_stats,
-            pgrelay.tenant_metrics, pgrelay.tenant_webhook_health to pgrelay_tenant;
+            pgrelay.tenant_metrics, pgrelay.tenant_webhook_health, pgrelay.tenant_replay_progress to pgrelay_tenant;
         grant execute on function pgrelay.generate_secret(), pgrelay.rotate_secret(bigint, interval, text),
             pgrelay.end_overlap(bigint, integer), pgrelay.reveal_secret(bigint), pgrelay.set_active(bigint, boolean), pgrelay.tenant_retry_delivery(bigint),
             pgrelay.tenant_cancel_delivery(bigint), pgrelay.tenant_test_webhook(bigint), pgrelay.tenant_why_waiting(bigint),
             pgrelay.tenant_try_filter(bigint, text, integer), pgrelay.tenant_filter_matches(text, text),
             pgrelay.tenant_replay_events(bigint, timestamptz, timestamptz), pgrelay.tenant_replay(bigint, timestamptz, timestamptz),
+            pgrelay.tenant_preview_replay(bigint, timestamptz, timestamptz, text[]),
+            pgrelay.tenant_start_replay(bigint, timestamptz, timestamptz, text[], text), pgrelay.tenant_stop_replay(bigint), pgrelay.tenant_resume_replay(bigint),
             pgrelay.recall(bigint, text, bytea), pgrelay.remember(bigint, text, jsonb) to pgrelay_tenant;
     end if;
 end

@@ -33,8 +33,13 @@
 \ir delivery/finish_pending.sql
 \ir delivery/cancel_delivery.sql
 \ir delivery/retry_delivery.sql
-\ir delivery/replay.sql
 \ir delivery/why_waiting.sql
+\ir replay/replay_events.sql
+\ir replay/replay_pace.sql
+\ir replay/preview_replay.sql
+\ir replay/start_replay.sql
+\ir replay/stop_replay.sql
+\ir replay/feed_replays.sql
 \ir webhook/mask_url.sql
 \ir webhook/check_webhook.sql
 \ir webhook/subscribe_webhook.sql
@@ -59,6 +64,7 @@
 
 -- What people read
 \ir views/deliveries.sql
+\ir views/replay_progress.sql
 \ir views/metrics.sql
 \ir views/webhooks.sql
 \ir views/webhook_stats.sql

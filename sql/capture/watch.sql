@@ -44,8 +44,8 @@ returns setof text language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- The statements that make the database watch a source that was checked; running them twice changes nothing.
 --
--- The triggers name no column: a column in WHEN or UPDATE OF would make the application's own ALTER TABLE fail. The
--- comparison of row images (*<>) needs no equality operator, so json columns are fine. Their names sort late, to fire
+-- The triggers name no column: a column in WHEN or UPDATE OF would make the application's own ALTER TABLE fail. They have no
+-- WHEN at all: whatever it says, it is read and prepared for each statement anew, 4 us. Their names sort late, to fire
 -- after the application's own. A new trigger takes SHARE ROW EXCLUSIVE on the table for a moment; one that is there
 -- already is left alone, so that changed rules only replace functions, which locks nothing. Only a new deadline makes
 -- its INSERT trigger again: the lock waits for writers that did not know of it, before rows are armed.
@@ -87,8 +87,8 @@ begin
             end if;
         elsif not exists (select from pg_trigger where tgrelid = p_table and tgname = v_text and tgfoid = v_capture)
               or v_operation = 'insert' and exists (select from pgrelay.watch_unarmed(p_table, p_definition)) then
-            return next format('create or replace trigger %I after %s on %s for each row%s execute function pgrelay.%I()', v_text, v_operation, p_table,
-                case v_operation when 'update' then ' when (old.* operator(pg_catalog.*<>) new.*)' else '' end, 'capture_' || v_name);
+            return next format('create or replace trigger %I after %s on %s for each row execute function pgrelay.%I()', v_text, v_operation, p_table,
+                'capture_' || v_name);
         end if;
     end loop;
     -- a table that had this name when the source was applied last, and another name now

@@ -43,6 +43,8 @@ begin
         from unnest(p_webhook_ids, p_limits, p_floors) as t (id, places, floor)
         join pgrelay.webhook_configurations w on w.id = t.id and w.is_active and not w.paused
             and (v_closed is null or w.id <> all (v_closed) or w.id = any (v_probes))
+            -- limited since a moment ago: nobody has asked yet who serves it
+            and (w.max_concurrency is null and w.rate_limit_per_second is null or w.id = any (v_limited))
         cross join lateral (
             select d.id, d.next_attempt_at from pgrelay.delivery_queue d
             where d.webhook_id = w.id and d.status = 'pending' and d.next_attempt_at <= v_now

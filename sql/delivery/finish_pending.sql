@@ -16,8 +16,8 @@ begin
     ), waited_for as (
         insert into pgrelay.order_releases (webhook_id, order_key) select distinct webhook_id, order_key from gone where order_key is not null
     )
-    insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at)
-    select id, webhook_id, event_id, event_slot, p_status, attempts, lease_no, last_status_code, p_reason, created_at from gone;
+    insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at, replay_id)
+    select id, webhook_id, event_id, event_slot, p_status, attempts, lease_no, last_status_code, p_reason, created_at, replay_id from gone;
     get diagnostics v_count = row_count;
     if v_count > 0 and exists (select from pgrelay.order_releases) then perform pgrelay.ring_bell(); end if;
     return v_count;

@@ -12,7 +12,8 @@ begin
         select h.webhook_id from pgrelay.webhook_health h
         where h.webhook_id = any (p_webhook_ids) and h.probe_wait is not null and h.held_until <= clock_timestamp()
             and exists (select from pgrelay.delivery_queue q
-                        where q.webhook_id = h.webhook_id and q.status = 'pending' and q.next_attempt_at <= clock_timestamp())
+                        where q.webhook_id = h.webhook_id and q.status = 'pending' and q.next_attempt_at <= clock_timestamp()
+                            and (q.expires_at is null or q.expires_at > clock_timestamp()))
         order by h.webhook_id for update skip locked
     ), granted as (
         update pgrelay.webhook_health h
@@ -41,7 +42,7 @@ begin
     delete from pgrelay.webhook_health where webhook_id = p_webhook_id;
     perform pgrelay.tell_operator('webhook.disabled', p_webhook_id::text, v_webhook.company_id, json_build_object(
         'webhook', json_build_object('id', v_webhook.id, 'name', v_webhook.name, 'company_id', v_webhook.company_id,
-            'url', regexp_replace(v_webhook.url, '\?.*$', '?...')),
+            'url', pgrelay.mask_url(v_webhook.url)),
         'reason', p_reason));
     return true;
 end
@@ -57,7 +58,8 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- What became of a daemon's latest attempts, a webhook each: whether any succeeded, and what has failed since the last that did.
 --
--- p_hold_seconds: the receiver asked to be left alone for so long. p_gone: it said that it wants no more (410).
+-- p_hold_seconds: the receiver asked to be left alone for so long, and is, whatever succeeds meanwhile. p_gone: it said that
+-- it wants no more (410).
 -- After p_open_after failures in a row the circuit opens (0: never): one attempt after p_first_wait seconds, then after twice
 -- as long, up to p_longest_wait. When everything failed for p_disable_after seconds, and p_disable_deliveries were given up, the
 -- webhook is disabled. Returns a row for each that is held back, with for how long, or whose state has changed: opened,
@@ -75,7 +77,11 @@ begin
         v_now := clock_timestamp();
         webhook_id := v_new.id;
         held_for := null;
-        if v_new.failures = 0 then
+        if v_new.failures = 0 and v_new.hold is null and not v_new.gone then
+            -- a request that was under way when the receiver asked to be left alone, and succeeded, takes nothing back
+            update pgrelay.webhook_health h set failures_in_row = 0, failed_deliveries = 0, failing_since = v_now
+            where h.webhook_id = v_new.id and h.probe_wait is null and h.held_until > v_now;
+            continue when found;
             delete from pgrelay.webhook_health h where h.webhook_id = v_new.id returning * into v_old;
             if found and v_old.probe_wait is not null then
                 state := 'closed';
@@ -90,7 +96,9 @@ begin
         set failures_in_row = excluded.failures_in_row + case when v_new.succeeded then 0 else h.failures_in_row end,
             failed_deliveries = excluded.failed_deliveries + case when v_new.succeeded then 0 else h.failed_deliveries end,
             failing_since = case when v_new.succeeded then v_now else h.failing_since end,
-            held_until = greatest(excluded.held_until, h.held_until),
+            -- the wait for a probe is over when one has succeeded; what the receiver asked for is not
+            held_until = case when v_new.succeeded and h.probe_wait is not null then excluded.held_until
+                              else greatest(excluded.held_until, h.held_until) end,
             probe_wait = case when not v_new.succeeded then h.probe_wait end
         returning h.* into v_old;
         v_opens := p_open_after > 0 and v_old.failures_in_row >= p_open_after and v_old.probe_wait is null;

@@ -44,9 +44,9 @@ begin
         -- the array beside the join: whatever join is chosen, the queue is read by these ids alone
         where q.id = any (array(select r.id from mine r where r.verdict = 'retry')) and q.id = m.id and m.verdict = 'retry'
     ), history as (
-        insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at, finished_at)
+        insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at, finished_at, replay_id)
         select f.id, f.webhook_id, f.event_id, f.event_slot, o.verdict, f.attempts, f.lease_no, o.status_code,
-               nullif(concat_ws(': ', o.error_kind, o.error_message), ''), f.created_at, v_now
+               nullif(concat_ws(': ', o.error_kind, o.error_message), ''), f.created_at, v_now, f.replay_id
         from finished f join mine o on o.id = f.id
     ), attempts as (
         insert into pgrelay.delivery_attempts (delivery_id, event_id, webhook_id, attempt, started_at, duration_ms, status_code, error_kind,

@@ -31,9 +31,9 @@ begin
     ), waited_for as (
         insert into pgrelay.order_releases (webhook_id, order_key) select distinct e.webhook_id, e.order_key from ended e where e.order_key is not null
     ), history as (
-        insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at)
+        insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at, replay_id)
         select e.id, e.webhook_id, e.event_id, e.event_slot, case when e.gone then 'cancelled' else 'failed' end, e.attempts, e.lease_no,
-               e.last_status_code, 'lapsed: the daemon died before it recorded the outcome', e.created_at from ended e
+               e.last_status_code, 'lapsed: the daemon died before it recorded the outcome', e.created_at, e.replay_id from ended e
     ), figures as (
         insert into pgrelay.metric_deltas (webhook_id, minute, attempts, attempts_failed, deliveries_succeeded, deliveries_failed,
             duration_ms_sum, duration_buckets, last_attempt_at)

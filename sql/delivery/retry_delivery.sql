@@ -34,9 +34,9 @@ begin
     from pgrelay.outbox o join pgrelay.webhook_configurations w on w.id = v_old.webhook_id and w.ordering = 'resource'
     where o.id = v_old.event_id and o.slot = v_slot;
     insert into pgrelay.delivery_queue (id, webhook_id, event_id, event_slot, attempts, lease_no, last_status_code, last_error, created_at,
-        order_key, next_attempt_at)
+        order_key, next_attempt_at, replay_id)
     values (p_id, v_old.webhook_id, v_old.event_id, v_slot, 0, v_old.lease_no, v_old.last_status_code, v_old.last_error, v_old.created_at,
-        v_order, case when v_order is null then clock_timestamp() else 'infinity' end);
+        v_order, case when v_order is null then clock_timestamp() else 'infinity' end, v_old.replay_id);
     if v_order is not null then insert into pgrelay.order_releases (webhook_id, order_key) values (v_old.webhook_id, v_order); end if;
     perform pgrelay.ring_bell();
     return true;

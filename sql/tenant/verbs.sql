@@ -53,7 +53,7 @@ comment on function pgrelay.tenant_filter_matches(text, text) is 'pgrelay.filter
 create or replace function pgrelay.tenant_replay_events(p_webhook_id bigint, p_since timestamptz, p_until timestamptz)
 returns table (event_id bigint, event_slot smallint) language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-select * from pgrelay.replay_events(p_webhook_id, p_since, p_until) where pgrelay.is_tenants_webhook(p_webhook_id)
+select e.event_id, e.event_slot from pgrelay.replay_events(p_webhook_id, p_since, p_until) as e where pgrelay.is_tenants_webhook(p_webhook_id)
 $$;
 comment on function pgrelay.tenant_replay_events(bigint, timestamptz, timestamptz) is
     'pgrelay.replay_events() for a webhook of the tenant''s; nothing for others''.';
@@ -64,3 +64,38 @@ as $$
 select pgrelay.replay(case when pgrelay.is_tenants_webhook(p_webhook_id) then p_webhook_id end, p_since, p_until)
 $$;
 comment on function pgrelay.tenant_replay(bigint, timestamptz, timestamptz) is 'pgrelay.replay() for a webhook of the tenant''s; PGR20 for others''.';
+
+create or replace function pgrelay.tenant_preview_replay(
+    p_webhook_id bigint, p_since timestamptz, p_until timestamptz default clock_timestamp(), p_event_types text[] default null)
+returns table (events bigint, bytes bigint, event_types jsonb, first_event_at timestamptz, last_event_at timestamptz,
+               per_second double precision, estimated_seconds double precision, kept_since timestamptz, warnings text[])
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+select * from pgrelay.preview_replay(case when pgrelay.is_tenants_webhook(p_webhook_id) then p_webhook_id end, p_since, p_until, p_event_types)
+$$;
+comment on function pgrelay.tenant_preview_replay(bigint, timestamptz, timestamptz, text[]) is
+    'pgrelay.preview_replay() for a webhook of the tenant''s; PGR20 for others''.';
+
+create or replace function pgrelay.tenant_start_replay(
+    p_webhook_id bigint, p_since timestamptz, p_until timestamptz default clock_timestamp(), p_event_types text[] default null,
+    p_created_by text default session_user)
+returns bigint language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+select pgrelay.start_replay(case when pgrelay.is_tenants_webhook(p_webhook_id) then p_webhook_id end, p_since, p_until, p_event_types, p_created_by)
+$$;
+comment on function pgrelay.tenant_start_replay(bigint, timestamptz, timestamptz, text[], text) is
+    'pgrelay.start_replay() for a webhook of the tenant''s; PGR20 for others''.';
+
+create or replace function pgrelay.tenant_stop_replay(p_id bigint)
+returns boolean language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+select case when exists (select from pgrelay.replays where id = p_id and company_id = pgrelay.tenant()) then pgrelay.stop_replay(p_id) else false end
+$$;
+comment on function pgrelay.tenant_stop_replay(bigint) is 'pgrelay.stop_replay() for a replay of the tenant''s; false for others''.';
+
+create or replace function pgrelay.tenant_resume_replay(p_id bigint)
+returns boolean language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+select case when exists (select from pgrelay.replays where id = p_id and company_id = pgrelay.tenant()) then pgrelay.resume_replay(p_id) else false end
+$$;
+comment on function pgrelay.tenant_resume_replay(bigint) is 'pgrelay.resume_replay() for a replay of the tenant''s; false for others''.';

@@ -32,3 +32,7 @@ create or replace view pgrelay.tenant_webhook_health with (security_barrier) as
 select h.* from pgrelay.webhook_health h
 join pgrelay.webhook_configurations w on w.id = h.webhook_id where w.company_id = pgrelay.tenant();
 comment on view pgrelay.tenant_webhook_health is 'Those of the tenant''s webhooks whose last attempts failed.';
+
+create or replace view pgrelay.tenant_replay_progress with (security_barrier) as
+select p.* from pgrelay.replay_progress p where p.company_id = pgrelay.tenant();
+comment on view pgrelay.tenant_replay_progress is 'Replays for the tenant''s webhooks.';

@@ -78,6 +78,8 @@ begin
           union select generate_series(pg_snapshot_xmax(v_running)::text::bigint, v_own::text::bigint)) as running (x);
     insert into pgrelay.feed_windows (from_snapshot, to_snapshot) values (v_now, v_now);
 
+    -- a person looks which of them the original has gone on with
+    update pgrelay.replays set status = 'stopped', ended_at = clock_timestamp(), note = 'running when the database was copied' where status = 'running';
     update pgrelay.daemons set ended_at = clock_timestamp(), note = 'of the original database' where ended_at is null;
     update pgrelay.delivery_queue set status = 'pending', leased_by = null, lease_no = lease_no + 1, next_attempt_at = clock_timestamp() where status = 'in_flight';
     select count(*) into v_count from pgrelay.delivery_queue;

@@ -2,7 +2,7 @@ create or replace function pgrelay.prune(p_retention_seconds double precision)
 returns void language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- Small tables, in small bites: feed positions but the last hundred, old minutes, daemons and deadline firings past
--- retention, yesterday's idempotency keys. And deliveries that a daemon leased after it was declared dead are taken back.
+-- retention, replays that ended, yesterday's idempotency keys. And deliveries that a daemon leased after it was declared dead are taken back.
 declare
     v_before timestamptz := clock_timestamp() - p_retention_seconds * interval '1 second';
     v_bite integer := 20000;
@@ -17,6 +17,9 @@ begin
         select ctid from pgrelay.deadline_fires where fired_at < v_before and fire_at < v_before limit v_bite));
     delete from pgrelay.capture_errors where ctid = any (array(
         select ctid from pgrelay.capture_errors where recaptured_at < v_before limit v_bite));
+    delete from pgrelay.replays where id = any (array(
+        select r.id from pgrelay.replays r where r.ended_at < v_before and not exists (select from pgrelay.delivery_queue q where q.replay_id = r.id)
+        order by r.id limit v_bite for update skip locked));
     delete from pgrelay.idempotency_keys where created_at < clock_timestamp() - interval '1 day';
     perform pgrelay.release_ended();
 end

@@ -166,6 +166,11 @@ begin
         if new.id <> old.id then
             perform pgrelay.refuse_webhook('id_is_fixed', 'the id of a webhook cannot be changed', 'Its deliveries refer to it. Insert another webhook.');
         end if;
+        if new.company_id <> old.company_id then
+            -- what it was owed, and its attempts, are the old tenant's: the new one would be sent them, and could read them
+            perform pgrelay.refuse_webhook('company_id_is_fixed', 'a webhook cannot be given to another tenant',
+                'Its deliveries are of this one. Insert another webhook, and make this one inactive or delete it.');
+        end if;
         new.version := old.version + 1;
         -- a secret in the clear that somebody wrote; one that is sealed may be the same as before, in another form
         if new.secret_key <> old.secret_key and not starts_with(new.secret_key, 'sealed:')

@@ -27,17 +27,18 @@ begin
         delete from pgrelay.subscriptions where webhook_id = old.id;
         perform pgrelay.finish_pending(array(select id from pgrelay.delivery_queue where webhook_id = old.id and status = 'pending'),
             'cancelled', case tg_op when 'DELETE' then 'the webhook was deleted' else 'the webhook was made inactive' end);
+        perform pgrelay.ring_bell();  -- a daemon may have leased some, and not sent them yet
         return null;
     end if;
     v_patterns := array(select distinct e from unnest(new.subscribed_events) as e
         where not exists (select from unnest(new.subscribed_events) as wider where wider <> e and pgrelay.pattern_covers(wider, e)));
     insert into pgrelay.subscriptions (company_id, pattern, webhook_id, since)
     select new.company_id, e, new.id, coalesce(
-        (select min(s.since) from pgrelay.subscriptions s where s.webhook_id = new.id and s.company_id = new.company_id
+        (select min(s.since) from pgrelay.subscriptions s where s.webhook_id = new.id
             and (pgrelay.pattern_covers(s.pattern, e) or pgrelay.pattern_covers(e, s.pattern))), clock_timestamp())
     from unnest(v_patterns) as e
     on conflict do nothing;
-    delete from pgrelay.subscriptions s where s.webhook_id = new.id and (s.company_id <> new.company_id or not s.pattern = any (v_patterns));
+    delete from pgrelay.subscriptions s where s.webhook_id = new.id and not s.pattern = any (v_patterns);
     if tg_op = 'UPDATE' then perform pgrelay.ring_bell(); end if;
     return null;
 end

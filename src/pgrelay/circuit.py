@@ -63,7 +63,13 @@ class Reports:
         """One attempt has ended, and is recorded."""
         webhook_id = outcome.claim.webhook_id
         if outcome.verdict is Verdict.SUCCEEDED:
-            if webhook_id in self.failing or webhook_id in self._reports:
+            before = self._reports.get(webhook_id)
+            if before is not None:
+                # what the receiver asked for it asked for, whatever was under way meanwhile
+                self._reports[webhook_id] = Report(
+                    webhook_id, succeeded=True, hold=before.hold, gone=before.gone
+                )
+            elif webhook_id in self.failing:
                 self._reports[webhook_id] = Report(webhook_id, succeeded=True)
             return
         if outcome.error_kind is ErrorKind.SHUTDOWN:
@@ -81,5 +87,5 @@ class Reports:
         """All reports; they are forgotten here."""
         taken = list(self._reports.values())
         self._reports.clear()
-        self.failing |= {report.webhook_id for report in taken if report.failures}
+        self.failing |= {report.webhook_id for report in taken if report.failures or report.hold is not None}
         return taken

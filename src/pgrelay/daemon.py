@@ -49,12 +49,14 @@ from pgrelay.observation import (
 from pgrelay.pacing import Pace
 from pgrelay.recorder import Recorder
 from pgrelay.sealing import Keyring
+from pgrelay.supervisor import parent_gone
 from pgrelay.systemd import Notifier
 from pgrelay.telling import told
 from pgrelay.transport import Proxy, Transport
 from pgrelay.upkeep import (
     Chore,
     ExpireDeliveries,
+    FeedReplays,
     FireDeadlines,
     FoldMetrics,
     Heartbeat,
@@ -72,8 +74,10 @@ _MAX_BACKOFF = 5.0
 _FLUSH_TIMEOUT = 10.0
 
 
-async def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
+async def serve(settings: Settings, reload: Callable[[], Settings], *, is_child: bool = False) -> int:
     """Run until SIGTERM or SIGINT; the exit code. `reload` reads the configuration again, or raises ConfigError.
+
+    A child of a `supervisor` ends with it, too.
 
     Raises what a person must mend before anything may be sent: a schema that does not fit, a database that is a copy,
     a missing privilege. A database that is away, or a standby, is waited for.
@@ -84,8 +88,18 @@ async def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
-    await daemon.run()
+    parent = loop.create_task(_end_with_parent(daemon)) if is_child else None
+    try:
+        await daemon.run()
+    finally:
+        if parent is not None:
+            parent.cancel()
     return 0
+
+
+async def _end_with_parent(daemon: "Daemon") -> None:
+    await parent_gone()
+    daemon.stop("the parent process is gone")
 
 
 class Daemon:
@@ -248,6 +262,7 @@ class Daemon:
             chores,
             policies.circuit(settings),
             heed=deliverer.heed,
+            holds_any=lambda: deliverer.held > 0,
             name_of=deliverer.name_of,
             observe=self._observe,
         )
@@ -274,6 +289,7 @@ class Daemon:
                 observe=self._observe,
             ),
             ExpireDeliveries(chores.expire_deliveries, observe=self._observe),
+            FeedReplays(chores.feed_replays, wake=deliverer.look_everywhere, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
             Retain(chores.rotate, chores.prune, retention=lambda: policies.retention(self._settings)),
             WatchCapture(chores.open_capture_errors, observe=self._observe),

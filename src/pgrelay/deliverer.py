@@ -117,6 +117,8 @@ class Deliverer:
         self._short_of_room = False
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
+        #: When to look for new events, unless they are announced before.
+        self._next_expand = 0.0
         self._next_scan = 0.0
         self._no_scan_before = 0.0
         self._scan_after = 0
@@ -143,18 +145,20 @@ class Deliverer:
         """Somebody says there is something new. `settle`: a daemon that left, and may have left the bell off."""
         if settle:
             self._pace.unsettle()
+            self._next_expand = 0.0
         self._announced = True
         self._wake.set()
 
     def look_everywhere(self) -> None:
         """Trust nothing that was known: a daemon died, or notifications may have been missed."""
         self._pace.unsettle()
-        self._next_scan = 0.0
+        self._next_expand = self._next_scan = 0.0
         self._wake.set()
 
     def listening(self, hears: bool) -> None:
         """Notifications arrive, or do not."""
         self._pace.listening(hears)
+        self._next_expand = 0.0
         self._wake.set()
 
     def adopt(self, policy: Policy) -> None:
@@ -205,7 +209,7 @@ class Deliverer:
                         lost_at = loop.time()
                         self._observe(DatabaseLost("claim", error.message, backoff))
                     self._holdings.count_soon()
-                    self._next_scan = 0.0
+                    self._next_expand = self._next_scan = 0.0
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(backoff):
                             await self._stopping.wait()
@@ -233,14 +237,39 @@ class Deliverer:
     async def _look(self, now: float) -> bool:
         """One round: settle the bell, expand, claim. True when there is more to do at once."""
         identity, lanes, holdings = self._identity(), self._lanes, self._holdings
-        announced, self._announced = self._announced, False
-        await self._tend_bell()
         if not self._may_start():
-            self._announced = announced
             self._short_of_room = True
             return False
         holdings.resume()
         await holdings.count(identity, now)
+        announced, more = self._announced, False
+        # while a backlog is worked off there are many rounds, and new events are looked for no more often for that
+        if announced or now >= self._next_expand:
+            self._announced = False
+            more = await self._expand(identity, now, announced)
+            self._next_expand = 0.0 if more else now + self._pace.delay()
+        if now >= self._next_scan:
+            await self._scan()
+        for lane in lanes.fall_due(now):
+            holdings.offer(lane)
+        wanted = lanes.wanted(lanes.room(holdings.held), self._batch)
+        if wanted:
+            claims = await self._verbs.claim(identity, wanted)
+            lanes.claimed(wanted, claims)
+            if claims:
+                self._observe(Claimed(len(claims)))
+                await holdings.take(identity, claims)
+        if now >= self._next_forget:
+            lanes.forget_idle()
+            self._next_forget = now + _FORGET_EVERY
+        has_room = lanes.room(holdings.held) > 0
+        self._short_of_room = not has_room and bool(lanes.backlogged)
+        return more or (has_room and lanes.is_hungry())
+
+    async def _expand(self, identity: int, now: float, announced: bool) -> bool:
+        """Turn new events into deliveries, leased as far as there is room. True when there are more of them."""
+        lanes, holdings = self._lanes, self._holdings
+        await self._tend_bell()
         room, free, default_free = lanes.free(lanes.room(holdings.held))
         step = await self._verbs.expand(
             identity, limit=self._batch, room=min(self._batch, room), free=free, default_free=default_free
@@ -258,23 +287,7 @@ class Deliverer:
         if announced and not step.deliveries:
             # nothing new, so something old: a retry, a replay, a webhook that goes on
             self._next_scan = min(self._next_scan, self._no_scan_before)
-        if now >= self._next_scan:
-            await self._scan()
-        for lane in lanes.fall_due(now):
-            holdings.offer(lane)
-        wanted = lanes.wanted(lanes.room(holdings.held), self._batch)
-        if wanted:
-            claims = await self._verbs.claim(identity, wanted)
-            lanes.claimed(wanted, claims)
-            if claims:
-                self._observe(Claimed(len(claims)))
-                await holdings.take(identity, claims)
-        if now >= self._next_forget:
-            lanes.forget_idle()
-            self._next_forget = now + _FORGET_EVERY
-        has_room = lanes.room(holdings.held) > 0
-        self._short_of_room = not has_room and bool(lanes.backlogged)
-        return step.more or len(step.claims) >= self._batch or (has_room and lanes.is_hungry())
+        return step.more or len(step.claims) >= self._batch
 
     async def _tend_bell(self) -> None:
         match self._pace.action():
@@ -315,7 +328,7 @@ class Deliverer:
             moment = now + _NO_ROOM_POLL
         else:
             due = self._lanes.next_due()
-            moment = min(now + self._pace.delay(), self._next_scan, self._next_scan if due is None else due)
+            moment = min(self._next_expand, self._next_scan, self._next_scan if due is None else due)
         alarm = loop.call_at(moment, self._wake.set)
         await self._wake.wait()
         alarm.cancel()

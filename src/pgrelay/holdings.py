@@ -107,6 +107,9 @@ class Holdings:
         if self._lanes.silent:
             await self._give_back([claim for claim in claims if claim.webhook_id in self._lanes.silent])
             claims = [claim for claim in claims if claim.webhook_id not in self._lanes.silent]
+        if unlimited := [claim for claim in claims if self._is_unlimited(claim)]:
+            await self._give_back(unlimited)
+            claims = [claim for claim in claims if not self._is_unlimited(claim)]
         self.held += len(claims)
         for claim in claims:
             self._mine.add((claim.delivery_id, claim.lease_no))
@@ -173,10 +176,16 @@ class Holdings:
     async def _learn(self, webhook_ids: Iterable[int]) -> frozenset[int]:
         """Read webhooks that are new or changed; the ids of those that are gone come back."""
         gone = set(webhook_ids)
-        silenced = []
+        outdated = []
         for webhook in await self._verbs.webhooks(sorted(gone)):
             lane = self._lanes.of(webhook.id)
             lane.webhook = webhook
+            if webhook.max_concurrency is None and webhook.rate_limit is None:
+                lane.limited_at = 0
+            elif not lane.limited_at:
+                lane.limited_at = webhook.version
+                self._lanes.has_backlog(webhook.id)
+                outdated.append(lane)
             lane.most = webhook.max_concurrency or 0
             if webhook.rate_limit != (None if lane.rate is None else lane.rate.rate):
                 began = asyncio.get_running_loop().time()
@@ -189,10 +198,14 @@ class Holdings:
                     self._lanes.has_backlog(webhook.id, float("-inf"))
             else:
                 self._silence(webhook, webhook.unsignable)
-                silenced.append(lane)
+                outdated.append(lane)
         self._lanes.silent -= gone
-        await self._give_back(self.drop(silenced))
+        await self._give_back(self.drop(outdated))
         return frozenset(gone)
+
+    def _is_unlimited(self, claim: Claim) -> bool:
+        """It was leased before its webhook had limits: whoever serves that one now may be another daemon."""
+        return claim.webhook_version < self._lanes.of(claim.webhook_id).limited_at
 
     def _silence(self, webhook: Webhook, reason: str) -> None:
         """Claim nothing for a webhook whose requests cannot be signed here: its deliveries wait, or are another's."""
@@ -208,6 +221,8 @@ class Holdings:
         )
         if claim.expires_in is not None and self._is_too_old(claim):
             self._mine.discard((claim.delivery_id, claim.lease_no))
+            if rated is not None and lane.rate is not None:
+                lane.rate.withdraw(rated)
             await self._give_back([claim])  # pending again, it expires
             return
         if rated is None:

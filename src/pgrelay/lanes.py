@@ -36,6 +36,8 @@ class Lane:
     floor: float = float("-inf")
     #: It stands in the line for a free request slot.
     queued: bool = False
+    #: The version from which on its webhook is known to have limits; 0: it has none.
+    limited_at: int = 0
     #: The limits of the webhook itself; 0 and None: it has none.
     most: int = 0
     rate: RateLimit | None = None

@@ -23,6 +23,24 @@ class DaemonStarted(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessEnded(Observation):
+    """One of several daemon processes ended by itself, and is started again in so many seconds."""
+
+    process: int
+    #: Negative: by that signal.
+    exit_code: int
+    restart_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStuck(Observation):
+    """One of several daemon processes said nothing for so many seconds, and is killed."""
+
+    process: int
+    silence: float
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonStopping(Observation):
     """It claims nothing any more; requests under way get daemon.drain_timeout to end."""
 
@@ -262,6 +280,26 @@ class CaptureErrorsSeen(Observation):
     """Changes whose event could not be made wait in pgrelay.capture_errors."""
 
     unresolved: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayDone(Observation):
+    """All events of a replay are queued, but those skipped: emptied by retention, or not subscribed to any more."""
+
+    replay_id: int
+    webhook_id: int
+    queued: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayStopped(Observation):
+    """A replay was stopped, for its webhook was deleted or made inactive. People who stop one are not told of it."""
+
+    replay_id: int
+    webhook_id: int
+    queued: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

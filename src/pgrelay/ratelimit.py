@@ -55,6 +55,12 @@ class RateLimit:
         self._recent.append(request)
         return request
 
+    def withdraw(self, request: Request) -> None:
+        """A request that began will not be sent after all: it counts for nothing."""
+        if request in self._recent:
+            self._recent.remove(request)
+            self._paced_until -= self._interval
+
     def _oldest_ends(self, now: float) -> float:
         """When there is room for one more; a request that is not sent yet may still be sent at any moment."""
         sent = sorted(request.sent_at for request in self._recent if request.sent_at is not None)

@@ -14,6 +14,9 @@ from pgrelay.errors import DatabaseUnavailable, Refused
 from pgrelay.observation import DatabaseBack, DatabaseLost, LeaseLost, Observation, RecordingDelayed
 
 MAX_BATCH = 500
+#: Outcomes in one batch from which on there is a rush: then the next batch gathers for a moment, and costs less each.
+_RUSH = 32
+_GATHER_SECONDS = 0.004
 _MAX_BACKOFF = 5.0
 
 
@@ -72,7 +75,10 @@ class Recorder:
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
-                await self._write(self._next_batch())
+                batch = self._next_batch()
+                await self._write(batch)
+                if len(batch[1]) >= _RUSH and len(self._waiting) < MAX_BATCH:
+                    await asyncio.sleep(_GATHER_SECONDS)
             self._empty.set()
 
     async def flush(self) -> None:

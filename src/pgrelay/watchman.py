@@ -16,17 +16,22 @@ from pgrelay.observation import CircuitClosed, CircuitOpened, Observation, Webho
 #: How often to look which webhooks other daemons know to be failing.
 _LOOK_EVERY = 1.0
 _AFTER_FAILURE = 1.0
+#: An end that seems to have moved by less is the same one, seen a little later.
+_SAME_HOLD = 0.5
 
 
 class HealthVerbs(Protocol):
     """The SQL verbs of webhooks' health; see db/store.py."""
 
     async def note_results(self, reports: Sequence[Report], limits: CircuitLimits) -> list[WebhookState]: ...
-    async def failing_webhooks(self) -> frozenset[int]: ...
+    async def failing_webhooks(self) -> dict[int, float | None]: ...
 
 
 class Watchman:
-    """`note` every recorded outcome; `run` until cancelled. `heed` is told of what changes for a webhook."""
+    """`note` every recorded outcome; `run` until cancelled.
+
+    `heed` is told of what changes for a webhook; `holds_any` says whether anything is leased, to which that may matter.
+    """
 
     def __init__(
         self,
@@ -34,17 +39,21 @@ class Watchman:
         limits: CircuitLimits,
         *,
         heed: Callable[[WebhookState], Awaitable[None]],
+        holds_any: Callable[[], bool],
         name_of: Callable[[int], str],
         observe: Callable[[Observation], None],
     ) -> None:
         self._verbs = verbs
         self.limits = limits
         self._heed = heed
+        self._holds_any = holds_any
         self._name_of = name_of
         self._observe = observe
         self._reports = Reports()
         self._arrived = asyncio.Event()
         self._active = True
+        #: What was held back at the last look, and until when; monotonic.
+        self._held: dict[int, float] = {}
 
     def note(self, outcome: Outcome) -> None:
         """An attempt has ended."""
@@ -59,7 +68,8 @@ class Watchman:
         next_look = 0.0
         while True:
             try:
-                if (self._active or self._reports.failing) and loop.time() >= next_look:
+                concerned = self._active or self._reports.failing or self._holds_any()
+                if concerned and loop.time() >= next_look:
                     self._active = False
                     await self._look()
                     next_look = loop.time() + _LOOK_EVERY
@@ -72,10 +82,22 @@ class Watchman:
                 await asyncio.sleep(_AFTER_FAILURE)
 
     async def _look(self) -> None:
-        """Learn who is failing. Who is not any more (it succeeded elsewhere, or a person said so) is let go."""
-        before, self._reports.failing = self._reports.failing, await self._verbs.failing_webhooks()
+        """Learn who is failing, and what other daemons hold back.
+
+        Who is not failing any more (it succeeded elsewhere, or a person said so) is let go.
+        """
+        failing = await self._verbs.failing_webhooks()
+        now = asyncio.get_running_loop().time()
+        before, self._reports.failing = self._reports.failing, frozenset(failing)
         for webhook_id in before - self._reports.failing:
             await self._heed(WebhookState(webhook_id, "closed", None))
+        held = {
+            webhook_id: now + seconds for webhook_id, seconds in failing.items() if seconds and seconds > 0
+        }
+        known, self._held = self._held, held
+        for webhook_id, until in held.items():
+            if until > known.get(webhook_id, 0.0) + _SAME_HOLD:
+                await self._heed(WebhookState(webhook_id, "held", until - now))
 
     async def _report(self) -> None:
         for state in await self._verbs.note_results(self._reports.take(), self.limits):

@@ -57,7 +57,7 @@ def paths(world: World) -> list[str]:
 
 def forms(world: World) -> list[str]:
     webhook = f"/webhooks/{world.webhook_id}"
-    return ["/webhooks/new", f"{webhook}/change", f"{webhook}/replay"]
+    return ["/webhooks/new", f"{webhook}/change", f"{webhook}/replay", f"{webhook}/preview"]
 
 
 @pytest.mark.parametrize(("whose", "company"), [("admin", None), ("reader", None), ("tenant", "2")])

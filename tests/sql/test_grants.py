@@ -39,11 +39,12 @@ FOR_READERS = FOR_EVERYBODY_ELSE | {"filter_problem", "try_filter", "refuse_webh
 FOR_TENANTS = FOR_ALL | {
     "tenant_retry_delivery", "tenant_cancel_delivery", "tenant_why_waiting", "tenant_test_webhook", "tenant_replay", "tenant_replay_events",
     "tenant_try_filter", "tenant_filter_matches",
+    "tenant_preview_replay", "tenant_start_replay", "tenant_stop_replay", "tenant_resume_replay",
     "rotate_secret", "end_overlap", "reveal_secret", "generate_secret", "set_active", "recall", "remember",
 }  # fmt: skip
 
 FOR_ADMINS = FOR_READERS | {
-    "cancel_delivery", "retry_delivery", "replay", "replay_events", "test_webhook", "rotate_secret", "end_overlap",
+    "cancel_delivery", "retry_delivery", "replay", "replay_events", "replay_pace", "preview_replay", "start_replay", "stop_replay", "resume_replay", "test_webhook", "rotate_secret", "end_overlap",
     "generate_secret", "set_active",
     "emit", "recapture", "exponential", "seal_with", "close_circuit", "webhooks_to_seal", "reveal_secret", "revoke_token", "recall", "remember",
 }  # fmt: skip
@@ -55,6 +56,7 @@ FOR_DAEMONS = FOR_EVERYBODY_ELSE | {
     "fold_metrics", "rotate", "feed_position", "keep_needed", "drop_kept", "prune", "adopt",
     "owned_elsewhere", "grant_probes", "note_results", "disable_webhook", "expire_deliveries", "tell_failed", "tell_operator",
     "lock_order", "order_key", "order_after", "order_released", "seal_with", "webhooks_to_seal", "seal_webhook",
+    "feed_replays", "replay_pace",
 }  # fmt: skip
 
 NEW_WEBHOOK = (

@@ -343,9 +343,25 @@ class Deliveries(RuleBasedStateMachine):
         events = self.db.execute(
             f"select event_id from pgrelay.replay_events(%s, {since}, now())".encode(), (webhook,)
         ).fetchall()
-        count = value(self.db, f"select pgrelay.replay(%s, {since}, now())", webhook)
+        replay = value(self.db, f"select pgrelay.start_replay(%s, {since}, now())", webhook)
+        count = value(self.db, "select events from pgrelay.replays where id = %s", replay)
         assert count == len(events)
-        self.ledger.replayed(webhook, [row[0] for row in events])
+        self.ledger.replay(replay, [row[0] for row in events])
+        self.ledger.replayed()
+        self.ledger.audit()
+
+    @rule()
+    def feed_replays(self) -> None:
+        self.db.execute("select pgrelay.feed_replays()")
+        self.ledger.replayed()
+        self.ledger.audit()
+
+    @rule(which=st.integers(1, 3), verb=st.sampled_from(["stop", "resume"]))
+    def stop_or_resume_a_replay(self, which: int, verb: str) -> None:
+        try:
+            self.db.execute(f"select pgrelay.{verb}_replay(%s)".encode(), (which,))
+        except psycopg.Error as error:
+            assert error.sqlstate == "PGR20", error
         self.ledger.audit()
 
     @rule(which=some)
@@ -387,7 +403,12 @@ class Deliveries(RuleBasedStateMachine):
             self._take_back("select pgrelay.sign_off(%s)", daemon)
         self.daemons = [sign_on(self.db, "last")]
         (daemon,) = self.daemons
+        self.db.execute(
+            "select pgrelay.resume_replay(r.id) from pgrelay.replays r"
+            " join pgrelay.webhook_configurations w on w.id = r.webhook_id and w.is_active where r.status = 'stopped'"
+        )
         for _ in range(200):
+            self.feed_replays()
             self.db.execute(_TIME_PASSES.encode())
             self.ledger.audit()
             self.expire()
@@ -399,11 +420,16 @@ class Deliveries(RuleBasedStateMachine):
                 self.db.execute("delete from pgrelay.webhook_health where webhook_id = %s", (row.webhook_id,))
             if not value(
                 self.db,
-                "select events_waiting + deliveries_pending + deliveries_in_flight from pgrelay.health",
+                "select events_waiting + deliveries_pending + deliveries_in_flight + replays_running"
+                " from pgrelay.health",
             ):
                 break
         assert value(self.db, "select count(*) from pgrelay.delivery_queue") == 0
         assert self.ledger.everything_is_expanded()
+        ended = "select id, queued, skipped, events, status from pgrelay.replays"
+        for replay, queued, skipped, events, status in self.db.execute(ended.encode()):
+            assert (len(self.ledger.not_replayed(replay)) == events - queued) and status != "running"
+            assert skipped == 0 and (queued == events or status == "stopped")
 
     # What there is -----------------------------------------------------------------------------------------------
 

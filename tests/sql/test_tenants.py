@@ -81,7 +81,7 @@ def test_a_tenant_can_read_no_table_or_view_but_these(db: psycopg.Connection):
     )
     assert set(map(str, readable)) == {
         "tenant_delivery_attempts", "tenant_deliveries", "tenant_metrics", "tenant_outbox", "tenant_webhook_stats",
-        "tenant_webhook_health", "webhook_configurations",
+        "tenant_webhook_health", "tenant_replay_progress", "webhook_configurations",
     }  # fmt: skip
 
 

@@ -94,6 +94,8 @@ class Ledger:
         self._subscribed: dict[int, list[int]] = {}
         #: What a person has sent again need not be in the order of events; what was retried, not of ids either.
         self._replayed: set[int] = set()
+        #: replay -> events still to be queued
+        self._to_replay: dict[int, set[int]] = {}
         self._retried: set[int] = set()
         self._terms: dict[int, Terms] = {}
         #: (delivery, lease) of before their webhook had a limit
@@ -136,11 +138,24 @@ class Ledger:
         """No event waits."""
         return self._events == self._expanded
 
-    def replayed(self, webhook: int, events: Iterable[int]) -> None:
-        """A person has these events sent to one webhook once more."""
-        self.owed.update((event, webhook) for event in events)
-        rows = self._db.execute("select id from pgrelay.delivery_queue where webhook_id = %s", (webhook,))
-        self._replayed.update(row[0] for row in rows if row[0] not in self.rows)
+    def replayed(self) -> None:
+        """What was queued by replays meanwhile is owed. Each of its events at most once, and none but what was asked for."""
+        rows = self._db.execute(
+            "select id, event_id, webhook_id, replay_id from pgrelay.delivery_queue where replay_id is not null"
+        )
+        for delivery, event, webhook, replay in rows:
+            if delivery not in self._replayed:
+                self._replayed.add(delivery)
+                self.owed[event, webhook] += 1
+                self._to_replay[replay].remove(event)
+
+    def replay(self, replay: int, events: Iterable[int]) -> None:
+        """A person wants these events sent to one webhook once more."""
+        self._to_replay[replay] = set(events)
+
+    def not_replayed(self, replay: int) -> set[int]:
+        """Events of a replay that are not queued."""
+        return self._to_replay[replay]
 
     def retried(self, delivery: int) -> None:
         """A person wants another round of attempts."""

@@ -33,6 +33,15 @@ class Process:
         code = self._running.wait(2 * PATIENCE)
         assert code == 0, self._log.read_text()
 
+    @property
+    def lives(self) -> bool:
+        """It has not ended."""
+        return self._running.poll() is None
+
+    def log(self) -> str:
+        """The end of what it logged."""
+        return self._log.read_text()[-3000:]
+
     def said(self, event: str) -> list[dict[str, Any]]:
         """What it logged under this name so far."""
         lines = self._log.read_text().splitlines(keepends=True)

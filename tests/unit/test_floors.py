@@ -19,7 +19,7 @@ FLOORS = [
     {"cli"},
     {"daemon"},
     {"page"},
-    {"deliverer", "policies", "recorder", "upkeep", "watchman", "api", "demo"},
+    {"deliverer", "policies", "recorder", "supervisor", "upkeep", "watchman", "api", "demo"},
     {"holdings"},  # what is leased: attempts, in slots, of lanes
     {"db", "transport", "receiver", "logs", "metrics", "systemd"},
     {"config"},
@@ -37,9 +37,11 @@ HTTP = {"transport", "receiver", "api", "page", "demo"}
 #: Where each library may be imported.
 LIBRARIES = {
     "psycopg": {"db"},
-    "aiohttp": HTTP,
-    "multidict": HTTP,  # aiohttp's headers
-    "yarl": HTTP,  # aiohttp's URLs
+    "aiohttp": HTTP - {"transport"},
+    "httptools": {"transport"},
+    "aiohappyeyeballs": {"transport"},
+    "multidict": HTTP,  # headers, in which one name may come twice
+    "yarl": HTTP,  # URLs
     "yaml": {"config/load"},
     "structlog": {"logs"},
     "jsonschema": {"api"},

@@ -8,13 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from yarl import URL
 
 from pgrelay.addresses import Policy
 from pgrelay.delivery import ErrorKind, Failure, Response
 from pgrelay.transport import Proxy
-from pgrelay.transport.proxy import Detour
-from pgrelay.transport.resolver import VettingResolver
 from support.proxy import EgressProxy
 from support.receiver import Receiver, self_signed
 from support.sending import LOOPBACK, names, request, transport
@@ -218,15 +215,37 @@ async def test_another_proxy_or_none_counts_from_the_next_request_on(monkeypatch
 
 async def test_of_several_addresses_one_is_asked_for_and_ipv4_before_ipv6(monkeypatch):
     found = ["2606:2800:21f::1", "93.184.215.14", "93.184.215.15"]
-    detour = Detour(Proxy.of("http://127.0.0.1:1") or pytest.fail(), VettingResolver(Policy()))
-    with names(monkeypatch, lambda host: found) as looked_up:
-        ways = await asyncio.gather(*(detour.way(_url("https://receiver.example/"), {}) for _ in range(5)))
-        assert {way.url.host for way in ways} < {"93.184.215.14", "93.184.215.15"}
-        assert len({way.url.host for way in ways}) == 1 and looked_up == ["receiver.example"]
-        found[:] = found[:1]
-        way = await detour.way(_url("https://six.example:8443/a?b"), {"X": "1"})
-    assert str(way.url) == "https://[2606:2800:21f::1]:8443/a?b"
-    assert way.headers == {"X": "1", "Host": "six.example:8443"}
+    async with (
+        EgressProxy(refuse="502 Bad Gateway") as proxy,
+        transport(Policy(), proxy=proxy.url()) as sender,
+    ):
+        with names(monkeypatch, lambda host: found) as looked_up:
+            for _ in range(5):
+                await sender.send(request("https://receiver.example/"))
+            assert set(proxy.asked) <= {"CONNECT 93.184.215.14:443", "CONNECT 93.184.215.15:443"}
+            assert looked_up == ["receiver.example"]
+            found[:] = found[:1]
+            await sender.send(request("https://six.example:8443/a?b"))
+    assert proxy.asked[5:] == ["CONNECT [2606:2800:21f::1]:8443"]
+    assert "Host: six.example:8443\r\n" in proxy.heads[5]
+
+
+async def test_a_proxy_that_answers_no_http_or_speaks_first_or_hangs_up_is_the_one_at_fault():
+    for answer in (b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nhello", b""):
+
+        async def answers(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes = answer
+        ) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            writer.close()
+
+        async with await asyncio.start_server(answers, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with transport(Policy(), proxy=f"http://127.0.0.1:{port}") as sender:
+                result = await sender.send(request("https://93.184.215.14/"))
+        assert isinstance(result, Failure)
+        assert result.kind is ErrorKind.PROTOCOL and "the proxy" in result.message
 
 
 async def test_a_proxy_of_the_environment_is_ignored_for_https_too(monkeypatch, certificates, trusting):
@@ -247,7 +266,3 @@ def test_credentials_of_a_proxy_are_in_no_text_of_it():
     proxy = Proxy.of("https://relay:t0psecret@proxy.example:3128")
     assert "t0psecret" not in repr(proxy) and "t0psecret" not in str(proxy)
     assert Proxy.of("") is None
-
-
-def _url(text: str) -> URL:
-    return URL(text, encoded=True)

@@ -3,12 +3,15 @@
 import asyncio
 import gzip
 import threading
+from typing import cast
 
 import pytest
 
 from pgrelay.addresses import Policy
 from pgrelay.delivery import ErrorKind, Failure, Response
-from pgrelay.transport import Transport, client
+from pgrelay.transport import Transport, client, pool
+from pgrelay.transport.connection import Connection
+from pgrelay.transport.failures import Refused
 from support.receiver import (
     Exchange,
     Receiver,
@@ -21,6 +24,7 @@ from support.receiver import (
     ok,
     raw,
     redirect,
+    reset,
     slow,
     status,
 )
@@ -233,20 +237,80 @@ async def test_a_connection_that_the_receiver_closed_while_idle_is_not_used_agai
 
 
 async def test_an_idle_connection_is_closed_after_a_while(monkeypatch):
-    monkeypatch.setattr(client, "KEEPALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.02)
     async with Receiver() as receiver, transport() as sender:
         await sender.send(request(receiver.url()))
         await receiver.wait_until_closed()
 
 
-async def test_a_connection_that_breaks_as_it_is_used_again_is_one_failed_attempt_and_no_second_request():
+@pytest.mark.parametrize("ending", [raw(b""), reset()])
+async def test_a_connection_that_ends_as_it_is_used_again_costs_no_attempt(ending):
     async with Receiver() as receiver, transport() as sender:
-        receiver.otherwise(in_turn(ok(), raw(b""), ok()))
+        receiver.otherwise(in_turn(ok(), ending, ok()))
         await sender.send(request(receiver.url()))
         result = await sender.send(request(receiver.url()))
+    assert isinstance(result, Response)
+    assert [seen.connection for seen in receiver.seen] == [1, 1, 2]
+    assert receiver.seen[1].head == receiver.seen[2].head and receiver.seen[1].body == receiver.seen[2].body
+
+
+async def test_a_request_goes_out_twice_at_most_and_only_once_on_a_connection_of_its_own():
+    async with Receiver() as receiver, transport() as sender:
+        receiver.otherwise(in_turn(raw(b""), ok(), raw(b"")))
+        results = [await sender.send(request(receiver.url())) for _ in range(3)]
+    assert [type(result) for result in results] == [Failure, Response, Failure]
+    assert [seen.connection for seen in receiver.seen] == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "broken", [raw(b"HTTP/1.1 200 OK\r\n"), raw(head(200, {"Content-Length": "3"}) + b"x")]
+)
+async def test_who_began_to_answer_has_got_the_request_and_is_not_sent_it_again(broken):
+    async with Receiver() as receiver, transport() as sender:
+        receiver.otherwise(in_turn(ok(), broken, ok()))
+        await sender.send(request(receiver.url()))
+        assert isinstance(await sender.send(request(receiver.url())), Failure)
         assert len(receiver.seen) == 2
+
+
+async def test_who_closes_the_connection_after_a_while_has_got_the_request_and_is_not_sent_it_again(
+    monkeypatch,
+):
+    monkeypatch.setattr(client, "ONE_WAY", 0.02)
+    async with Receiver() as receiver, transport() as sender:
+        receiver.otherwise(in_turn(ok(), slow(0.1, raw(b"")), ok()))
+        await sender.send(request(receiver.url()))
+        assert isinstance(await sender.send(request(receiver.url())), Failure)
+        assert len(receiver.seen) == 2
+
+
+async def test_what_is_counted_for_a_rate_limit_goes_out_once():
+    sent: list[None] = []
+    async with Receiver() as receiver, transport() as sender:
+        receiver.otherwise(in_turn(ok(), raw(b""), ok()))
+        for _ in range(2):
+            result = await sender.send(request(receiver.url()), lambda: sent.append(None))
+        assert len(receiver.seen) == len(sent) == 2
     assert isinstance(result, Failure)
-    assert result.kind is ErrorKind.PROTOCOL
+
+
+async def test_a_connection_that_is_closed_as_soon_as_it_stands_is_a_failure_that_says_so():
+    async def close_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(close_at_once, "127.0.0.1", 0) as server, transport() as sender:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        results = [await sender.send(request(url)) for _ in range(20)]
+        connection = Connection("receiver.example", sender._ways.pool)
+        connection.connection_made(cast(asyncio.Transport, asyncio.Transport()))
+        connection.connection_lost(None)
+        with pytest.raises(Refused, match="closed the connection without an answer"):
+            await connection.ask(b"", b"", 0)
+    assert {result.kind for result in results if isinstance(result, Failure)} <= {
+        ErrorKind.CONNECT,
+        ErrorKind.PROTOCOL,
+    }
+    assert all("127.0.0.1" in result.message for result in results if isinstance(result, Failure))
 
 
 # Another policy
@@ -270,7 +334,7 @@ async def test_another_policy_holds_for_names_addresses_and_connections_that_wer
 async def test_another_policy_leaves_requests_under_way_alone_and_their_connections_end_when_idle(
     monkeypatch,
 ):
-    monkeypatch.setattr(client, "KEEPALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.02)
     answered = asyncio.Event()
     async with Receiver() as receiver, transport() as sender:
         receiver.otherwise(after(answered))

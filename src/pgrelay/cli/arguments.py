@@ -1,5 +1,7 @@
 """The whole command line as one tree of parsers: what there is, in the order in which one meets it."""
 
+import argparse
+
 from pgrelay import __version__
 from pgrelay.cli.arguments_api import add_api
 from pgrelay.cli.arguments_deliveries import add_deliveries, add_receiving
@@ -82,6 +84,14 @@ def _add_running(commands: Commands) -> None:
         "the daemon: deliver until stopped",
         description="Deliver until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.",
     )
+    run.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="so many daemons under one roof, where one processor core is not enough",
+    )
+    run.add_argument("--process", type=positive, help=argparse.SUPPRESS)  # one of them
     run.add_argument(
         "--no-uvloop", action="store_true", help="use asyncio's own event loop even if uvloop is there"
     )

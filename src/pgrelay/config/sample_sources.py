@@ -47,6 +47,7 @@ sources:
 
       - event: callback.escalated
         on: update
+        changes: [escalation_level]
         when: new.escalation_level > old.escalation_level
         payload:
           extra:

@@ -23,6 +23,8 @@ class Health(NamedTuple):
     disabled_last_week: float
     #: 0 to 1.
     notification_queue_usage: float
+    replays_running: float
+    replay_events_left: float
 
 
 #: In the order of the fields.
@@ -35,6 +37,7 @@ select daemons_alive::float8, events_waiting::float8,
        failed_last_day::float8, capture_errors_open::float8, deadlines_overdue::float8,
        coalesce(extract(epoch from clock_timestamp() - oldest_deadline_at), 0)::float8,
        webhooks_paused::float8, circuits_open::float8, webhooks_held::float8,
-       disabled_last_week::float8, notification_queue_usage::float8
+       disabled_last_week::float8, notification_queue_usage::float8,
+       replays_running::float8, replay_events_left::float8
 from pgrelay.health
 """

@@ -67,6 +67,19 @@ class Deadlines:
     next_in: float | None
 
 
+class Fed(NamedTuple):
+    """A replay that got on, ended, or had to be stopped; `added` is how many deliveries it was given now."""
+
+    replay_id: int
+    webhook_id: int
+    added: int
+    status: str
+    events: int
+    queued: int
+    skipped: int
+    note: str | None
+
+
 class Store:
     """The verbs over one link. Give each task that must not wait for another a store of its own.
 
@@ -266,9 +279,13 @@ class Store:
         )
         return [WebhookState._make(row) for row in rows]
 
-    async def failing_webhooks(self) -> frozenset[int]:
-        """Webhooks whose last attempt failed, as all daemons know it."""
-        return frozenset(row[0] for row in await self._rows("select webhook_id from pgrelay.webhook_health"))
+    async def failing_webhooks(self) -> dict[int, float | None]:
+        """Webhooks whose last attempt failed, as all daemons know it; for how many seconds they are held back."""
+        rows = await self._rows(
+            "select webhook_id, extract(epoch from held_until - clock_timestamp())::double precision"
+            " from pgrelay.webhook_health"
+        )
+        return dict(rows)
 
     # Upkeep ------------------------------------------------------------------------------------------------------
 
@@ -294,6 +311,10 @@ class Store:
         """Make the events of deadlines that passed."""
         rows = await self._rows("select * from pgrelay.fire_deadlines(%s)", limit)
         return Deadlines(*rows[0])
+
+    async def feed_replays(self) -> list[Fed]:
+        """Queue the next deliveries of running replays."""
+        return [Fed._make(row) for row in await self._rows("select * from pgrelay.feed_replays()")]
 
     async def expire_deliveries(self) -> int:
         """End pending deliveries whose event is too old to be sent; how many."""

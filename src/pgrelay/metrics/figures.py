@@ -62,6 +62,8 @@ FIGURES = (
         "disabled_last_week",
         "Webhooks that pgrelay made inactive within seven days, and that still are",
     ),
+    Figure("pgrelay_replays_running", "replays_running", "Replays that have not queued all of their events"),
+    Figure("pgrelay_replay_events_left", "replay_events_left", "Events that these have still to queue"),
     Figure(
         "pgrelay_notification_queue_usage_ratio",
         "notification_queue_usage",

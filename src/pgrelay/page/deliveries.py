@@ -1,5 +1,7 @@
 """Deliveries: the list with its filters, and one with its attempts and its buttons."""
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from pgrelay.db import admin_page
@@ -44,10 +46,25 @@ async def _shown(view: View, said: str | None = None) -> Page:
         "attempts": attempts["items"],
         "more": attempts["next_cursor"] is not None,
         "event": event,
+        "sent": await _sent(view, delivery) if event else None,
         "why": await admin_page.why_waiting(view.admin, delivery["id"]),
         "said": said,
     }
     return Page("delivery.html", values)
+
+
+async def _sent(view: View, delivery: Mapping[str, Any]) -> Any:
+    """What is made of the event for its webhook; None if that is the event's body, or nobody knows."""
+    if delivery["webhook_name"] is None:
+        return None
+    webhook_id = delivery["webhook_id"]
+    webhook = await view.ask("read_webhook", webhook_id=webhook_id)
+    if webhook["payload_format"] == "standard":
+        return None
+    made, _ = await view.attempt(
+        "preview_webhook", webhook_id=webhook_id, body={"event_id": delivery["event_id"], "last": 1}
+    )
+    return made
 
 
 async def act(view: View) -> Page | Goto:

@@ -17,7 +17,7 @@ from pgrelay.api.serve import Services
 from pgrelay.db.tokens import Access
 from pgrelay.errors import PgrelayError
 from pgrelay.observation import ApiFailed
-from pgrelay.page import catalogue, deliveries, gate, look, overview, replay, webhook_form, webhooks
+from pgrelay.page import catalogue, deliveries, gate, look, overview, preview, replay, webhook_form, webhooks
 from pgrelay.page.view import Goto, Page, View
 
 _SECURITY = {
@@ -47,6 +47,7 @@ _PATHS = [
     Path("GET", "/", overview.show),
     *(Path(*given) for given in webhooks.PATHS),
     *(Path(*given) for given in webhook_form.PATHS),
+    *(Path(*given) for given in preview.PATHS),
     *(Path(*given) for given in replay.PATHS),
     *(Path(*given) for given in deliveries.PATHS),
     Path("GET", "/event-types", catalogue.show),

@@ -26,6 +26,9 @@ _FIELDS = (
         "headers",
         "retry_schedule",
         "ordering",
+        "payload_format",
+        "payload_template",
+        "filter",
     ),
     *_NUMBERS,
 )
@@ -33,7 +36,15 @@ _FIELDS = (
 
 async def show_new(view: View) -> Page:
     view.refuse_readers()
-    return _page(None, {**dict.fromkeys(_FIELDS, ""), "ordering": "none", "key": secrets.token_urlsafe()})
+    return _page(
+        None,
+        {
+            **dict.fromkeys(_FIELDS, ""),
+            "ordering": "none",
+            "payload_format": "standard",
+            "key": secrets.token_urlsafe(),
+        },
+    )
 
 
 async def create(view: View) -> Page:
@@ -101,6 +112,9 @@ def read(form: Mapping[str, str], *, new: bool) -> dict[str, Any]:
         "url": form.get("url", "").strip(),
         "subscribed_events": form.get("subscribed_events", "").replace(",", " ").split(),
         "ordering": form.get("ordering", "none"),
+        "payload_format": form.get("payload_format", "standard"),
+        "payload_template": form.get("payload_template", "").strip() or None,
+        "filter": form.get("filter", "").strip() or None,
         "description": form.get("description", "").strip() or None,
         "retry_schedule": [_number(text) for text in form.get("retry_schedule", "").replace(",", " ").split()]
         or None,

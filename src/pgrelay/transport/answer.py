@@ -1,6 +1,6 @@
 """An HTTP/1.1 answer read from a stream, by hand and step by step, so that each step can be timed.
 
-For single requests on connections of their own (see `probing`); deliveries go through aiohttp. Raises ValueError for
+For single requests on connections of their own (see `probing`); deliveries have `connection`. Raises ValueError for
 what is no HTTP, asyncio.IncompleteReadError for what ends too early.
 """
 

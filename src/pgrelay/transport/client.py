@@ -1,48 +1,52 @@
 """One HTTP request on the wire: Request in, Response or Failure out.
 
-Decides which connection a request takes, which addresses it may go to (asking `addresses` about the URL, and
-again about all that its name resolves to), how much of an answer is read, and which kind of failure an
-exception stands for. It does not decide what a status means, nor whether anything is tried again: a redirect
-is a Response like any other, and is not followed. Durations are seconds, sizes are bytes.
+Decides which connection a request takes, and which addresses it may go to (asking `addresses` about the URL, and again
+about all that its name resolves to). It does not decide what a status means, nor whether anything is tried again: a
+redirect is a Response like any other, and is not followed. Durations are seconds, sizes are bytes.
 
-One `send` is one request at most. A connection that the receiver closes in the very moment it is used again
-is a failed attempt: to send once more would be an attempt that nobody can see. It is made rare instead: idle
-connections are dropped after KEEPALIVE_SECONDS, which is less than common servers keep theirs (5 s in Node,
-Apache and uvicorn), and one whose end has been heard of is never used.
+One `send` is one request, but for one case. A receiver may close an idle connection in the very moment it is used
+again, without having read what was sent: that says nothing of the receiver, and must not cost an attempt and a minute's
+wait. So where a connection that was used before ends within ONE_WAY seconds, and not a byte of an answer has come, the
+request goes out once more, on a new one (RFC 9112, section 9.3.1, allows it for what is idempotent: the key is the
+same). Not so where requests are counted (`on_sent`), for a rate limit is kept exactly. It is rare: idle connections are
+dropped after KEEPALIVE_SECONDS, less than most servers keep theirs, and one whose end has been heard of is never used.
 
 Proxies named in the environment are ignored, for nobody would vet where a request goes behind them. One that is
 configured is another matter: see `proxy`.
 """
 
 import asyncio
-import io
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import cast
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter
-from aiohttp.connector import Connection
-from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
-from yarl import URL
 
 from pgrelay.addresses import Policy, check_url
 from pgrelay.delivery import ErrorKind, Failure, Request, Response
-from pgrelay.transport.failures import CONNECT_SHARE, EXPECTED, MAX_HEAD, TooLarge, explain
-from pgrelay.transport.proxy import Detour, Proxy, Way
-from pgrelay.transport.resolver import DNS_SECONDS, ProxyResolver, VettingResolver
+from pgrelay.transport.connection import Connection, RawHeaders
+from pgrelay.transport.dialling import dial, family_of
+from pgrelay.transport.failures import (
+    CONNECT_SHARE,
+    MAX_HEAD,
+    Refused,
+    explain,
+    not_reached,
+    too_large,
+)
+from pgrelay.transport.pool import Pool
+from pgrelay.transport.proxy import Detour, Proxy
+from pgrelay.transport.resolver import Addresses, Resolver
+from pgrelay.transport.target import Target
 
-#: How long an idle connection is kept.
-KEEPALIVE_SECONDS = 4.0
-
-# Verdicts on URLs, and prepared timeouts, that are remembered. Beyond it all are made anew.
+# Verdicts on URLs that are remembered. Beyond it all are made anew.
 _MAX_REMEMBERED = 20_000
 # Headers of answers that are remembered, of up to MAX_HEAD characters each.
 _MAX_HEADS = 64
-# aiohttp writes a larger body at one go, and warns of it; a stream it writes piece by piece.
-_LARGE_BODY = 1024 * 1024
+#: In so many seconds the news that a connection was closed before arrives: later it was closed because of the request.
+ONE_WAY = 1.0
+#: Where all requests go that a proxy forwards.
+_PROXY = "proxy"
 
 
 class Transport:
@@ -63,18 +67,16 @@ class Transport:
     ) -> None:
         self._policy = policy
         self._max_response_bytes = max_response_bytes
-        self._tls: ssl.SSLContext | bool = True if tls is None else tls
+        self._tls = ssl.create_default_context() if tls is None else tls
         self._proxy = proxy
-        self._detour: Detour | None = None
-        self._targets: dict[str, URL | Failure] = {}
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
-        self._heads: dict[aiohttp.typedefs.RawHeaders, Mapping[str, str]] = {}
-        self._session: aiohttp.ClientSession | None = None
-        self._retired: list[aiohttp.ClientSession] = []
+        self._targets: dict[str, Target | Failure] = {}
+        self._heads: dict[RawHeaders, Mapping[str, str]] = {}
+        self._ways: _Ways | None = None
+        self._retired: list[_Ways] = []
 
     async def start(self) -> None:
         """Make ready to send. The first connection is made by the first request."""
-        self._session = self._new_session()
+        self._ways = _Ways(self._policy, self._tls, self._proxy)
 
     def adopt(
         self,
@@ -97,39 +99,17 @@ class Transport:
         self._proxy = proxy
         self._tls = self._tls if tls is None else tls
         self._targets.clear()
-        if self._session is not None:
-            # Addresses that may no longer be called are not called over old connections either. Those lose their
-            # owner, and so are closed when they have been idle for a while.
-            self._retired.append(self._session)
-            self._session = self._new_session()
-
-    def _new_session(self) -> aiohttp.ClientSession:
-        resolver: AbstractResolver = VettingResolver(self._policy)
-        self._detour = None
-        if self._proxy is not None:
-            self._detour = Detour(self._proxy, resolver)
-            resolver = ProxyResolver(self._proxy.url.raw_host or "")
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                keepalive_timeout=KEEPALIVE_SECONDS,
-                resolver=resolver,
-                ttl_dns_cache=DNS_SECONDS,
-                ssl=self._tls,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            response_class=_Response,
-            # Bounds what is received, and what is decompressed, ahead of being read.
-            read_bufsize=max(self._max_response_bytes, 4096),
-            trust_env=False,
-        )
+        if self._ways is not None:
+            # addresses that may no longer be called are not called over old connections either
+            self._ways.pool.retire()
+            self._retired.append(self._ways)
+            self._ways = _Ways(self._policy, self._tls, self._proxy)
 
     async def close(self) -> None:
         """Close all connections. A request still under way ends as a Failure of kind `shutdown`."""
-        for session in (*self._retired, *([self._session] if self._session else [])):
-            await session.close()
-        if self._detour is not None:
-            self._detour.close()
+        for ways in (*self._retired, *([self._ways] if self._ways else [])):
+            ways.close()
+        await asyncio.sleep(0)  # their ends are told by the event loop
 
     async def send(self, request: Request, on_sent: Callable[[], None] | None = None) -> Response | Failure:
         """The receiver's answer, or why there is none. Nothing that a receiver does raises.
@@ -137,56 +117,58 @@ class Transport:
         The time limit covers all of it: name, connection, TLS, head and body of the answer. `on_sent` is called when
         the request has been handed to a connection that stands: the moment at which it left.
         """
-        session, detour = self._session, self._detour
-        if session is None:
+        ways = self._ways
+        if ways is None:
             raise RuntimeError("Transport.send before Transport.start")
-        url, body, seconds = request.url, request.body, request.timeout_seconds
+        url, headers, body, seconds = request
         target = self._targets.get(url) or self._judge(url)
         if isinstance(target, Failure):
             return target
-        response: _Response | None = None
-        way, left = Way(target, request.headers, {}), seconds
+        connection: Connection | None = None
         began = monotonic()
         try:
-            if detour is not None:
-                way = await _within(seconds * CONNECT_SHARE, detour.way(target, request.headers))
-                # what the lookup took, unless it is next to nothing: prepared timeouts are kept
-                left -= took if (took := monotonic() - began) > 0.01 else 0.0
-            answer = await session.post(
-                way.url,
-                data=_payload(body, on_sent),
-                headers=way.headers,
-                timeout=self._timeouts.get(left) or self._prepare(left, keep=left == seconds),
-                allow_redirects=False,
-                **way.options,
-            )
-            response = cast(_Response, answer)
-            headers = self._heads.get(response.raw_headers) or self._remember_head(response)
-            body = await response.content.read(self._max_response_bytes)
-            if not response.content.at_eof():
-                body = await self._read_on(response.content, body)
-            return Response(response.status, headers, body, monotonic() - began, response.remote_address)
-        except (*EXPECTED, asyncio.CancelledError) as error:
-            if session.closed and not _is_cancelled():
-                kind, message = ErrorKind.SHUTDOWN, "pgrelay stopped while the request was under way"
-            elif isinstance(error, asyncio.CancelledError):
+            head = ways.head(target, headers, len(body))
+            connection = ways.kept(target)
+            again, left = connection is not None and on_sent is None, seconds
+            while True:
+                if connection is None:
+                    connection = await ways.opened(target, headers, left)
+                answered = connection.ask(head, body, self._max_response_bytes)
+                if on_sent is not None:
+                    on_sent()
+                late = asyncio.get_running_loop().call_later(
+                    seconds - (monotonic() - began), connection.time_out, seconds
+                )
+                try:
+                    status, raw_headers, answer = await answered
+                    break
+                except Refused as fault:
+                    if not again or not fault.unanswered or monotonic() - began > ONE_WAY:
+                        raise
+                    again, left, connection = False, seconds - (monotonic() - began), None
+                finally:
+                    late.cancel()
+            found = self._heads.get(raw_headers)
+            if found is None:
+                found = self._remember_head(raw_headers, target.host)
+            return Response(status, found, answer, monotonic() - began, connection.remote_address)
+        except asyncio.CancelledError:
+            if connection is not None:
+                connection.give_up()
+            if not ways.closed or _is_cancelled():
                 raise
-            else:
-                of_proxy = detour is not None and detour.is_fault_of_proxy(error)
-                kind, message = explain(error, "the proxy" if of_proxy else target.host or "", seconds)
-            address = None if response is None else response.remote_address
+            return Failure(ErrorKind.SHUTDOWN, _STOPPED, monotonic() - began)
+        except (Refused, ValueError) as error:
+            kind, message = explain(error, target.host)
+            address = None if connection is None else connection.remote_address
             return Failure(kind, message, monotonic() - began, address)
-        finally:
-            # Read to its end, it is closed by now, and its connection waits for the next request.
-            if response is not None and not response.closed:
-                response.close()
 
-    def _judge(self, url: str) -> URL | Failure:
+    def _judge(self, url: str) -> Target | Failure:
         """Where to send what is for this URL, exactly as it is spelled; or why nothing may be sent there."""
-        target: URL | Failure | None = check_url(url, self._policy)
+        target: Target | Failure | None = check_url(url, self._policy)
         if target is None:
             try:
-                target = URL(url, encoded=True)
+                target = Target.of(url)
             except ValueError:
                 target = Failure(ErrorKind.INVALID_URL, "the URL is malformed")
         if len(self._targets) >= _MAX_REMEMBERED:
@@ -194,85 +176,89 @@ class Transport:
         self._targets[url] = target
         return target
 
-    def _prepare(self, seconds: float, *, keep: bool = True) -> aiohttp.ClientTimeout:
-        # aiohttp takes 0 for "no limit", and rounds what is above ceil_threshold up to whole seconds.
-        total = max(seconds, 0.001)
-        timeout = aiohttp.ClientTimeout(
-            total=total, connect=total * CONNECT_SHARE, ceil_threshold=total + 1.0
-        )
-        if len(self._timeouts) >= _MAX_REMEMBERED:
-            self._timeouts.clear()
-        if keep:
-            self._timeouts[seconds] = timeout
-        return timeout
-
-    def _remember_head(self, response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    def _remember_head(self, raw: RawHeaders, host: str) -> Mapping[str, str]:
         """The headers of an answer, the same object for the same headers: most answers differ in the date at most."""
-        headers = _storable(response.headers)
+        if sum(len(name) + len(value) for name, value in raw) > MAX_HEAD:
+            raise too_large(host)
+        # as text that a database takes: what is no UTF-8 is replaced
+        headers = CIMultiDict(
+            (name.decode("utf-8", "replace"), value.decode("utf-8", "replace")) for name, value in raw
+        )
         if len(self._heads) >= _MAX_HEADS:
             self._heads.clear()
-        self._heads[response.raw_headers] = headers
+        self._heads[raw] = headers
         return headers
 
-    async def _read_on(self, content: StreamReader, read: bytes) -> bytes:
-        """The body up to its end or to the limit, given what has been read of it."""
-        parts, left = [read], self._max_response_bytes - len(read)
-        while left > 0 and (part := await content.read(left)):
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
+
+_STOPPED = "pgrelay stopped while the request was under way"
 
 
-def _payload(body: bytes, on_sent: Callable[[], None] | None) -> bytes | io.BytesIO | aiohttp.BytesPayload:
-    if on_sent is not None:
-        return _Announced(body, on_sent)
-    return body if len(body) < _LARGE_BODY else io.BytesIO(body)
+class _Ways:
+    """How requests get to their receivers under one policy: names, connections, and the proxy, if there is one."""
 
+    def __init__(self, policy: Policy, tls: ssl.SSLContext, proxy: Proxy | None) -> None:
+        self._tls = tls
+        self._names = Resolver.vetting(policy)
+        self._detour = None if proxy is None else Detour(proxy, tls)
+        self.pool = Pool()
+        self.closed = False
 
-class _Announced(aiohttp.BytesPayload):
-    """A body that says when it has been written."""
+    def close(self) -> None:
+        """Requests under way end as `shutdown`."""
+        self.closed = True
+        self._names.close()
+        if self._detour is not None:
+            self._detour.close()
+        self.pool.close(Refused.of(ErrorKind.SHUTDOWN, _STOPPED))
 
-    def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
-        super().__init__(body)
-        self._on_sent = on_sent
+    def head(self, target: Target, headers: Mapping[str, str], length: int) -> bytes:
+        """All before the body; ValueError for headers that would be more than that."""
+        opening = target.opening
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        if self._detour is not None and not target.tls:
+            opening = target.absolute_opening
+            if self._detour.authorization is not None:
+                lines.append(f"Proxy-Authorization: {self._detour.authorization}\r\n")
+        text = "".join(lines)
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+            raise ValueError("a line break in a header")
+        return f"{opening}{text}Content-Length: {length}\r\n\r\n".encode()
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        await super().write_with_length(writer, content_length)
-        self._on_sent()
+    def kept(self, target: Target) -> Connection | None:
+        """A connection that stands already, if the target's name need not be vetted first."""
+        if self._detour is None or target.tls:
+            return self.pool.take(target.place)
+        return None
 
+    async def opened(self, target: Target, headers: Mapping[str, str], seconds: float) -> Connection:
+        """A connection that nobody else uses, within CONNECT_SHARE of so many seconds; raises Refused."""
+        try:
+            async with asyncio.timeout(seconds * CONNECT_SHARE):
+                connection = await self._open(target, headers)
+        except TimeoutError:
+            raise not_reached(target.host, seconds * CONNECT_SHARE) from None
+        return connection
 
-async def _within(seconds: float, way: Awaitable[Way]) -> Way:
-    try:
-        async with asyncio.timeout(seconds):
-            return await way
-    except TimeoutError:
-        raise aiohttp.ConnectionTimeoutError from None
-
-
-class _Response(aiohttp.ClientResponse):
-    """Remembers who answered: once the body has been read, the connection is somebody else's."""
-
-    remote_address: str | None = None
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        if connection.transport is not None:
-            peer = connection.transport.get_extra_info("peername")
-            self.remote_address = None if peer is None else peer[0]
-        return await super().start(connection)
-
-
-def _storable(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers as text that a database takes: what was no UTF-8 on the wire is replaced."""
-    text = "".join([*headers.keys(), *headers.values()])
-    if len(text) > MAX_HEAD:
-        raise TooLarge
-    if text.isascii():
-        return headers
-    # aiohttp decodes with surrogateescape: the surrogates stand for bytes that were no UTF-8.
-    return CIMultiDict(
-        (name, value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-        for name, value in headers.items()
-    )
+    async def _open(self, target: Target, headers: Mapping[str, str]) -> Connection:
+        family = family_of(target.host)
+        addresses: Addresses = {target.host: family} if family else await self._names.resolve(target.host)
+        detour, place = self._detour, target.place if self._detour is None or target.tls else _PROXY
+        if detour is None:
+            connection = await dial(
+                lambda: Connection(target.host, self.pool),
+                target.host,
+                addresses,
+                target.port,
+                tls=self._tls if target.tls else None,
+                server_name=target.server_name,
+            )
+        elif target.tls:
+            user_agent = headers.get("User-Agent", "pgrelay")
+            connection = await detour.through(target, addresses, user_agent, self.pool)
+        else:
+            connection = self.pool.take(_PROXY) or await detour.to_proxy(self.pool)
+        self.pool.add(connection, place)
+        return connection
 
 
 def _is_cancelled() -> bool:

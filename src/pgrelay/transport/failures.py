@@ -1,101 +1,103 @@
-"""Which kind of failure an exception stands for, and the sentence that people read.
+"""Which kind of failure stands for what went wrong with a request, and the sentence that people read.
 
-By class alone: texts of errors change with every release, and may hold the URL or what the receiver wrote.
-The sentence names the host, never path, query or headers.
+Decided where the fault is met, by class alone: texts of errors change with every release, and may hold the URL or what
+the receiver wrote. The sentence names the host, never path, query or headers.
 """
 
 import os
 import socket
 import ssl
-from collections.abc import Iterator
 from http import HTTPStatus
-
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from pgrelay.delivery import ErrorKind, Failure
 
 #: The share of a request's time within which its connection must stand. Who is not reached by then would not
 #: answer in what is left; and so "not reached" and "did not answer" can be told apart.
 CONNECT_SHARE = 0.95
-#: Characters of all headers of an answer together, for they are recorded. aiohttp takes 128 headers at most,
-#: and 8,190 bytes in each.
+#: Characters of all headers of an answer together, for they are recorded.
 MAX_HEAD = 65_536
+#: Headers of an answer, and bytes in the name or the value of one.
+MAX_HEADERS, MAX_HEADER = 128, 8_190
 
 
 class Refused(Exception):
-    """What a name resolves to may not be called. No OSError, so that it passes through aiohttp unchanged."""
+    """A request that came to nothing, for a reason that is known: the name may not be called, no answer came."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        #: The connection ended, and not a byte of an answer had come.
+        self.unanswered = False
+
+    @classmethod
+    def of(cls, kind: ErrorKind, message: str) -> "Refused":
+        """With that reason."""
+        return cls(Failure(kind, message))
 
 
-class TooLarge(Exception):
-    """The headers of an answer hold more than MAX_HEAD characters."""
+def not_reached(host: str, seconds: float) -> Refused:
+    """No connection in time."""
+    return Refused.of(ErrorKind.TIMEOUT, f"{host} was not reached within {seconds:g} s")
 
 
-#: What comes out of a request, whatever the receiver did. A ValueError is about what we would write: aiohttp
-#: refuses a line break in a header, for one.
-EXPECTED = (aiohttp.ClientError, OSError, ValueError, Refused, TooLarge)
+def not_answered(host: str, seconds: float) -> Refused:
+    """A connection, and no complete answer in time."""
+    return Refused.of(ErrorKind.TIMEOUT, f"{host} did not answer in full within {seconds:g} s")
 
 
-def explain(error: Exception, host: str, seconds: float) -> tuple[ErrorKind, str]:
-    """What went wrong with a request to `host` that had `seconds`, given one of the EXPECTED errors."""
-    causes = list(_causes(error))
-    tls = next((cause for cause in reversed(causes) if isinstance(cause, ssl.SSLError)), None)
-    malformed = next(
-        (type(cause) for cause in reversed(causes) if isinstance(cause, HttpProcessingError)), None
+def refused_by_proxy(host: str, status: int) -> Refused:
+    """The proxy opens no tunnel."""
+    wants = ", which wants other credentials," if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else ""
+    return Refused.of(
+        ErrorKind.CONNECT, f"the proxy{wants} answered HTTP {status} when asked to connect to {host}"
     )
+
+
+def too_large(host: str) -> Refused:
+    """More headers than anybody wants to keep."""
+    return Refused.of(ErrorKind.TOO_LARGE, f"{host} answered with more than {MAX_HEAD} characters of headers")
+
+
+def no_http(host: str, reason: str) -> Refused:
+    """An answer in another language."""
+    return Refused.of(ErrorKind.PROTOCOL, f"{host} answered with something else than HTTP ({reason})")
+
+
+def broken_body(host: str, reason: str) -> Refused:
+    """A head whose body does not hold what it promises."""
+    return Refused.of(ErrorKind.PROTOCOL, f"{host} sent a broken or incomplete body ({reason})")
+
+
+def no_answer(host: str) -> Refused:
+    """Hung up."""
+    return Refused.of(ErrorKind.PROTOCOL, f"{host} closed the connection without an answer")
+
+
+def not_connected(error: OSError, host: str) -> Refused:
+    """No connection, or no TLS over it. ssl.SSLError and socket.gaierror are OSErrors."""
+    kind, message = explain(error, host)
+    if kind is ErrorKind.CONNECT:
+        message = f"no connection to {host}: {system_text(error)}"
+    return Refused.of(kind, message)
+
+
+def broken_off(error: Exception, host: str) -> Refused:
+    """The connection ended before an answer had come."""
+    return Refused.of(*explain(error, host))
+
+
+def explain(error: Exception, host: str) -> tuple[ErrorKind, str]:
+    """What went wrong in talking to `host`, given what came out of the system's or OpenSSL's hands."""
     match error:
         case Refused(failure=failure):
             return failure.kind, failure.message
-        case aiohttp.ConnectionTimeoutError():
-            return ErrorKind.TIMEOUT, f"{host} was not reached within {seconds * CONNECT_SHARE:g} s"
-        case TimeoutError():
-            return ErrorKind.TIMEOUT, f"{host} did not answer in full within {seconds:g} s"
-        case aiohttp.ClientConnectorDNSError(os_error=fault) | (socket.gaierror() as fault):
-            return ErrorKind.DNS, f"{host} does not resolve: {fault.strerror or type(fault).__name__}"
-        case aiohttp.ClientHttpProxyError(status=status):
-            wants = (
-                ", which wants other credentials,"
-                if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
-                else ""
-            )
-            return (
-                ErrorKind.CONNECT,
-                f"the proxy{wants} answered HTTP {status} when asked to connect to {host}",
-            )
-        case _ if tls is not None:
-            return ErrorKind.TLS, f"no TLS with {host}: {_tls_text(tls)}"
-        case aiohttp.ClientConnectorError(os_error=fault):
-            return ErrorKind.CONNECT, f"no connection to {host}: {_system_text(fault)}"
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return ErrorKind.INVALID_URL, f"the URL at {host} cannot be called"
-        case TooLarge():
-            return ErrorKind.TOO_LARGE, f"{host} answered with more than {MAX_HEAD} characters of headers"
-        case aiohttp.ClientResponseError() if malformed is LineTooLong:
-            return ErrorKind.TOO_LARGE, f"{host} answered with a header that is too long"
-        case aiohttp.ClientResponseError():
-            return ErrorKind.PROTOCOL, f"{host} answered with something else than HTTP ({_name(malformed)})"
-        case aiohttp.ClientPayloadError():
-            return ErrorKind.PROTOCOL, f"{host} sent a broken or incomplete body ({_name(malformed)})"
-        case aiohttp.ServerDisconnectedError():
-            return ErrorKind.PROTOCOL, f"{host} closed the connection without an answer"
-        case OSError() | aiohttp.ClientConnectionError():
-            return ErrorKind.CONNECT, f"{host} broke off the connection: {_system_text(error)}"
+        case socket.gaierror():
+            return ErrorKind.DNS, f"{host} does not resolve: {error.strerror or type(error).__name__}"
+        case ssl.SSLError():
+            return ErrorKind.TLS, f"no TLS with {host}: {_tls_text(error)}"
+        case OSError():
+            return ErrorKind.CONNECT, f"{host} broke off the connection: {system_text(error)}"
     return ErrorKind.PROTOCOL, f"the request to {host} cannot be written: {type(error).__name__}"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what caused it, what caused that, and so on."""
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _name(malformed: type[BaseException] | None) -> str:
-    return "no reason given" if malformed is None else malformed.__name__
 
 
 def _tls_text(error: ssl.SSLError) -> str:
@@ -107,7 +109,6 @@ def _tls_text(error: ssl.SSLError) -> str:
     return getattr(error, "reason", None) or type(error).__name__
 
 
-def _system_text(error: Exception) -> str:
-    """Such as "Connection refused"."""
-    number = error.errno if isinstance(error, OSError) else None
-    return type(error).__name__ if number is None else os.strerror(number)
+def system_text(error: OSError) -> str:
+    """Such as "Connection refused", without the address that asyncio puts into what an error says."""
+    return type(error).__name__ if error.errno is None else os.strerror(error.errno)

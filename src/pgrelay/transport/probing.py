@@ -8,7 +8,6 @@ By way of a proxy the steps are the proxy's, so there the request goes through `
 """
 
 import asyncio
-import os
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from pgrelay.delivery import ErrorKind, Failure, Request
 from pgrelay.transport.answer import read_answer
 from pgrelay.transport.certificate import Certificate, read_certificate
 from pgrelay.transport.client import Transport
-from pgrelay.transport.failures import MAX_HEAD, Refused, explain
+from pgrelay.transport.failures import MAX_HEAD, Refused, explain, system_text
 from pgrelay.transport.proxy import Proxy
 from pgrelay.transport.resolver import look_up
 
@@ -134,7 +133,7 @@ class _Steps:
         except TimeoutError:
             self._fail(ErrorKind.TIMEOUT, f"{self._host} {_LATE[self._step]} within {seconds:g} s")
         except (OSError, Refused) as error:
-            self._fail(*explain(error, self._host, seconds))
+            self._fail(*explain(error, self._host))
         except asyncio.IncompleteReadError as error:
             some = "in the middle of its answer" if error.partial else "without an answer"
             self._fail(ErrorKind.PROTOCOL, f"{self._host} closed the connection {some}")
@@ -174,7 +173,7 @@ class _Steps:
                 await loop.sock_connect(connection, (address, self._port))
             except OSError as error:
                 connection.close()
-                last = self._found.unreachable[address] = _system_text(error)
+                last = self._found.unreachable[address] = system_text(error)
             except BaseException:
                 connection.close()
                 raise
@@ -246,11 +245,6 @@ class _Steps:
             *(f"{name}: {text}" for name, text in given.items()),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
-
-
-def _system_text(error: OSError) -> str:
-    # asyncio puts the address into what the error says
-    return type(error).__name__ if error.errno is None else os.strerror(error.errno)
 
 
 #: What was not done in time, by step.

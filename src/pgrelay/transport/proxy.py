@@ -7,21 +7,34 @@ that bind. The proxy itself is allowed by being configured; nothing else is ever
 """
 
 import asyncio
+import errno
 import random
+import re
+import ssl
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from time import monotonic
-from typing import Any, NamedTuple
+from typing import cast
 
-from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from pgrelay.transport.resolver import DNS_SECONDS
+from pgrelay.delivery import ErrorKind, Failure
+from pgrelay.transport.connection import Connection, Keeper
+from pgrelay.transport.dialling import SomeProtocol, dial, family_of
+from pgrelay.transport.failures import (
+    MAX_HEAD,
+    broken_off,
+    no_answer,
+    no_http,
+    not_connected,
+    refused_by_proxy,
+)
+from pgrelay.transport.resolver import Addresses, Resolver
+from pgrelay.transport.target import Target
 
-# Beyond it all addresses that are remembered are looked up anew.
-_MAX_REMEMBERED = 20_000
+#: What the proxy is called in messages.
+_PROXY = "the proxy"
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: |$|\r)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,78 +57,105 @@ class Proxy:
         return cls(url.with_user(None), f"Basic {b64encode(credentials).decode()}")
 
 
-class Way(NamedTuple):
-    """What to give to aiohttp so that a request goes by way of the proxy."""
-
-    url: URL
-    headers: Mapping[str, str]
-    options: dict[str, Any]
-
-
 class Detour:
-    """Finds the way of each request. Vetted addresses are remembered for DNS_SECONDS."""
+    """Opens connections by way of the proxy. They are closed, or come back, as any other."""
 
-    def __init__(self, proxy: Proxy, vetting: AbstractResolver) -> None:
+    def __init__(self, proxy: Proxy, tls: ssl.SSLContext) -> None:
         self._proxy = proxy
-        self._vetting = vetting
-        self._known: dict[str, tuple[float, str]] = {}
-        self._lookups: dict[str, asyncio.Task[str]] = {}
-
-    def is_fault_of_proxy(self, error: BaseException) -> bool:
-        """Whether the error is about the connection to the proxy, as opposed to the one through it."""
-        return getattr(error, "host", None) == self._proxy.url.raw_host
+        self._tls = tls
+        self._names = Resolver(_any_address)
 
     def close(self) -> None:
         """End lookups under way."""
-        for lookup in list(self._lookups.values()):
-            lookup.cancel()
+        self._names.close()
 
-    async def way(self, target: URL, headers: Mapping[str, str]) -> Way:
-        """Raises what the resolver raises: OSError, or Refused for a name that may not be called."""
-        host, authorization = target.raw_host or "", self._proxy.authorization
-        address = host if _is_address(host) else await self._address(host, target.port or 0)
-        if target.scheme != "https":
-            named = (
-                dict(headers) if authorization is None else {**headers, "Proxy-Authorization": authorization}
-            )
-            return Way(target, named, {"proxy": self._proxy.url})
-        # Headers of CONNECT are part of the key by which aiohttp keeps connections: with the name among them, two
-        # names of one address never share a connection, which was opened and verified for one of them.
-        named = {"Host": target.host_port_subcomponent or host}
-        said = {**named, "User-Agent": headers.get("User-Agent", "pgrelay")}
-        if authorization is not None:
-            said["Proxy-Authorization"] = authorization
-        options = {"proxy": self._proxy.url, "proxy_headers": said, "server_hostname": host.rstrip(".")}
-        return Way(target.with_host(address), {**headers, **named}, options)
+    @property
+    def authorization(self) -> str | None:
+        """The header Proxy-Authorization of a request that the proxy forwards."""
+        return self._proxy.authorization
 
-    async def _address(self, host: str, port: int) -> str:
-        """One of the addresses of the name, of which all may be called."""
-        expires, address = self._known.get(host, (0.0, ""))
-        if monotonic() < expires:
-            return address
-        lookup = self._lookups.get(host)
-        if lookup is None:
-            lookup = self._lookups[host] = asyncio.create_task(self._look_up(host, port))
-            lookup.add_done_callback(lambda done: self._learn(host, done))
-        # whoever gives up waiting does not end it for the others
-        return await asyncio.shield(lookup)
+    async def to_proxy(self, keeper: Keeper) -> Connection:
+        """To the proxy itself, which forwards whatever http it is asked for."""
+        return await self._dial(lambda: Connection(_PROXY, keeper))
 
-    async def _look_up(self, host: str, port: int) -> str:
-        found = [result["host"] for result in await self._vetting.resolve(host, port)]
-        # IPv4 before IPv6, for nobody here knows what the proxy has; any of them, so that a retry may meet another
-        return random.choice([address for address in found if ":" not in address] or found)
+    async def through(
+        self, target: Target, addresses: Addresses, user_agent: str, keeper: Keeper
+    ) -> Connection:
+        """Through the proxy to one of these addresses, over TLS."""
+        tunnel = await self._dial(_Tunnel)
+        try:
+            status = await tunnel.ask(self._connect(target, _one_of(addresses), user_agent))
+            if not 200 <= status <= 299:
+                raise refused_by_proxy(target.host, status)
+            connection = Connection(target.host, keeper)
+            try:
+                transport = await asyncio.get_running_loop().start_tls(
+                    tunnel.transport, connection, self._tls, server_hostname=target.server_name
+                )
+            except OSError as error:
+                raise not_connected(error, target.host) from error
+        except BaseException:
+            tunnel.transport.abort()
+            raise
+        if transport is None:  # the other side was gone by then
+            raise not_connected(ConnectionResetError(errno.ECONNRESET, ""), target.host)
+        connection.connection_made(transport)
+        return connection
 
-    def _learn(self, host: str, lookup: asyncio.Task[str]) -> None:
-        del self._lookups[host]
-        if not lookup.cancelled() and lookup.exception() is None:
-            if len(self._known) >= _MAX_REMEMBERED:
-                self._known.clear()
-            self._known[host] = (monotonic() + DNS_SECONDS, lookup.result())
+    async def _dial(self, protocol: Callable[[], SomeProtocol]) -> SomeProtocol:
+        url = self._proxy.url
+        host = url.raw_host or ""
+        addresses = {host: family} if (family := family_of(host)) else await self._names.resolve(host)
+        tls = self._tls if url.scheme == "https" else None
+        return await dial(protocol, _PROXY, addresses, url.port or 0, tls=tls, server_name=host)
+
+    def _connect(self, target: Target, address: str, user_agent: str) -> bytes:
+        authority = f"[{address}]:{target.port}" if ":" in address else f"{address}:{target.port}"
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {target.authority}", f"User-Agent: {user_agent}"]
+        if self._proxy.authorization is not None:
+            lines.append(f"Proxy-Authorization: {self._proxy.authorization}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+class _Tunnel(asyncio.Protocol):
+    """A connection to the proxy until it is one to somebody else."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._head = b""
+
+    async def ask(self, request: bytes) -> int:
+        """The status that the proxy answers with."""
+        self.transport.write(request)
+        return await self._status
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        head, end, rest = self._head.partition(b"\r\n\r\n")
+        if self._status.done() or not (end or len(self._head) > MAX_HEAD):
+            return
+        status = _STATUS.match(head)
+        # behind the proxy nobody speaks before we do
+        if status is None or (rest and status[1].startswith(b"2")):
+            self._status.set_exception(no_http(_PROXY, "when asked for a connection"))
+        else:
+            self._status.set_result(int(status[1]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._status.done():
+            self._status.set_exception(no_answer(_PROXY) if exc is None else broken_off(exc, _PROXY))
+
+
+def _any_address(host: str, addresses: Addresses) -> Failure | None:
+    """The proxy is allowed by being configured, wherever it is."""
+    return None if addresses else Failure(ErrorKind.DNS, "the proxy's name has no address")
+
+
+def _one_of(addresses: Addresses) -> str:
+    # IPv4 before IPv6, for nobody here knows what the proxy has; any of them, so that a retry may meet another
+    return random.choice([address for address in addresses if ":" not in address] or list(addresses))

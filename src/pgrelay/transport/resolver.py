@@ -1,7 +1,7 @@
 """Which addresses a name stands for, and whether they may be called.
 
-Decides nothing itself: `addresses` judges the whole answer. aiohttp connects to the addresses given here, and
-resolves no second time, so a name cannot answer one thing to be judged and another to be called. Literal
+Decides nothing itself: `addresses` judges the whole answer. Connections are made to the addresses given here, and
+nobody resolves a second time, so a name cannot answer one thing to be judged and another to be called. Literal
 addresses never come here: `check_url` judges them.
 
 getaddrinfo gets a thread of its own. In the loop's pool, a few names whose servers do not answer would keep
@@ -14,72 +14,81 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+from time import monotonic
 
 from pgrelay.addresses import Policy, check_addresses
-from pgrelay.delivery import ErrorKind, Failure
-from pgrelay.transport.failures import Refused
+from pgrelay.delivery import Failure
+from pgrelay.transport.failures import Refused, not_connected
 
 #: How long the addresses of a name are remembered, in seconds.
 DNS_SECONDS = 10
 #: Lookups under way at once, each in a thread of its own.
 MAX_LOOKUPS = 64
+# Beyond it all names that are remembered are looked up anew.
+_MAX_REMEMBERED = 20_000
+
+#: The addresses of a name, each with its family, in the order of the system's preference.
+Addresses = dict[str, int]
 
 
-class VettingResolver(AbstractResolver):
-    """Resolves names as the system does; raises Refused when an address may not be called."""
+class Resolver:
+    """Resolves names as the system does, each once at a time, and remembers the answer for DNS_SECONDS.
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    `judge(host, addresses)` says why none of them may be called, or None.
+    """
+
+    def __init__(self, judge: Callable[[str, Addresses], Failure | None]) -> None:
+        self._judge = judge
         self._turns = asyncio.Semaphore(MAX_LOOKUPS)
+        self._known: dict[str, tuple[float, Addresses]] = {}
+        self._lookups: dict[str, asyncio.Task[Addresses]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    @classmethod
+    def vetting(cls, policy: Policy) -> "Resolver":
+        """One that refuses names of which any address may not be called."""
+        return cls(lambda host, addresses: check_addresses(host, addresses, policy))
+
+    async def resolve(self, host: str) -> Addresses:
+        """All addresses of the name, if all of them may be called; raises Refused."""
+        expires, addresses = self._known.get(host, (0.0, {}))
+        if monotonic() < expires:
+            return addresses
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            lookup = self._lookups[host] = asyncio.create_task(self._look_up(host))
+            lookup.add_done_callback(lambda done: self._learn(host, done))
+        # whoever gives up waiting does not end it for the others
+        return await asyncio.shield(lookup)
+
+    def close(self) -> None:
+        """End lookups under way; who waits for one is cancelled."""
+        for lookup in list(self._lookups.values()):
+            lookup.cancel()
+
+    async def _look_up(self, host: str) -> Addresses:
         async with self._turns:
-            addresses = await look_up(host, port, family)
-        refused = check_addresses(host, addresses, self._policy)
+            try:
+                addresses = await look_up(host, 0, socket.AF_UNSPEC)
+            except OSError as error:
+                raise not_connected(error, host) from error
+        refused = self._judge(host, addresses)
         if refused is not None:
             raise Refused(refused)
-        return _results(host, port, addresses)
+        return addresses
 
-    async def close(self) -> None:
-        """Nothing is held open."""
-
-
-class ProxyResolver(AbstractResolver):
-    """Resolves the proxy's own name, which is allowed by being configured, and no other."""
-
-    def __init__(self, proxy_host: str) -> None:
-        self._proxy_host = proxy_host
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        if host != self._proxy_host:
-            raise Refused(Failure(ErrorKind.BLOCKED_ADDRESS, f"{host} would be called past the proxy"))
-        addresses = await look_up(host, port, family)
-        if not addresses:
-            raise Refused(Failure(ErrorKind.DNS, "the proxy's name has no address"))
-        return _results(host, port, addresses)
-
-    async def close(self) -> None:
-        """Nothing is held open."""
+    def _learn(self, host: str, lookup: asyncio.Task[Addresses]) -> None:
+        del self._lookups[host]
+        if not lookup.cancelled() and lookup.exception() is None:
+            if len(self._known) >= _MAX_REMEMBERED:
+                self._known.clear()
+            self._known[host] = (monotonic() + DNS_SECONDS, lookup.result())
 
 
-def _results(host: str, port: int, addresses: dict[str, int]) -> list[ResolveResult]:
-    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return [
-        ResolveResult(hostname=host, host=address, port=port, family=found, proto=0, flags=numeric)
-        for address, found in addresses.items()
-    ]
-
-
-async def look_up(host: str, port: int, family: socket.AddressFamily) -> dict[str, int]:
-    """Addresses of the host, each with its family, in the order of the system's preference."""
-    outcome: Future[dict[str, int]] = Future()
+async def look_up(host: str, port: int, family: socket.AddressFamily) -> Addresses:
+    """Ask the system; raises OSError, of which socket.gaierror is one."""
+    outcome: Future[Addresses] = Future()
 
     def work() -> None:
         # From here on nobody can cancel the outcome: who no longer wants it does not look.

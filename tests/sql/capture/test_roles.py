@@ -94,6 +94,66 @@ def test_what_a_hostile_session_puts_before_the_real_things_is_not_used(orders: 
     assert orders.errors() == []
 
 
+@pytest.mark.parametrize("capture", ["on", "off"])
+def test_an_update_is_judged_by_the_real_operators_and_leaves_the_session_as_it_was(
+    orders: Shop, clerk: Clerks, capture: str
+) -> None:
+    orders.run("alter table orders add due timestamptz")
+    orders.watch(
+        "orders",
+        PAID,
+        {"event": "order.due", "at": "due"},
+        {"event": "order.dear", "on": "update", "changes": "total"},
+    )
+    orders.run("insert into orders values (1, '1', 'open', 3, 1)")
+    someone = clerk()
+    orders.run(
+        f"grant select, update on shop.orders to {someone.name}; create schema evil authorization {someone.name}"
+    )
+    try:
+        with someone.connect() as connection:
+            connection.execute(
+                """
+                create function evil.spy(text) returns void language plpgsql as $$
+                begin perform pg_catalog.set_config('evil.seen', pg_catalog.concat(pg_catalog.current_setting('evil.seen', true), $1, ' '), false); end $$;
+                create function evil.isfinite(timestamptz) returns boolean language plpgsql as $$
+                begin perform evil.spy('isfinite'); return true; end $$;
+                create function evil.record_image_ne(record, record) returns boolean language plpgsql as $$
+                begin perform evil.spy('record_image_ne'); return false; end $$;
+                create function evil.clock_timestamp() returns timestamptz language plpgsql as $$
+                begin perform evil.spy('clock_timestamp'); return 'epoch'; end $$;
+                create function evil.set_config(text, text, boolean) returns text language plpgsql as $$
+                begin perform evil.spy('set_config'); return ''; end $$;
+                create function evil.same(text, text) returns boolean language plpgsql as $$
+                begin perform evil.spy('='); return true; end $$;
+                create operator evil.= (leftarg = text, rightarg = text, function = evil.same);
+                create operator evil.*<> (leftarg = record, rightarg = record, function = evil.record_image_ne);
+                create domain evil.bool as pg_catalog.bool check (value is null);
+                create domain evil.text as pg_catalog.text check (value is null);
+                create domain evil.json as pg_catalog.json check (value is null);
+                """
+            )
+            connection.execute(f"set pgrelay.capture = {capture}")
+            connection.execute("set search_path = evil, pg_temp, pg_catalog, shop")
+            with connection.transaction():
+                connection.execute(
+                    "update shop.orders set status = 'paid', total = 120, due = pg_catalog.now()"
+                )
+                assert connection.execute("show search_path").fetchone() == (
+                    "evil, pg_temp, pg_catalog, shop",
+                )
+            connection.execute("update shop.orders set customer = 2")
+            seen = connection.execute("select pg_catalog.current_setting('evil.seen', true)").fetchone()
+            assert seen in ((None,), ("",))
+            assert connection.execute("show search_path").fetchone() == ("evil, pg_temp, pg_catalog, shop",)
+            assert connection.execute("show row_security").fetchone() == ("on",)
+    finally:
+        orders.run("drop schema evil cascade")
+    types = [event.type for event in orders.events()]
+    assert types == (["order.paid", "order.dear"] if capture == "on" else [])
+    assert orders.errors() == []
+
+
 def test_a_writer_under_a_policy_is_captured_in_full(orders: Shop, clerk: Clerks) -> None:
     orders.watch("orders", PAID)
     someone = clerk()

@@ -136,6 +136,46 @@ def test_a_receiver_that_asks_for_it_is_left_alone_for_so_long_and_no_longer(
     assert len(claim(db, daemon, webhook)) == 10
 
 
+def test_what_it_asked_for_holds_although_a_request_that_was_under_way_succeeds(
+    db: psycopg.Connection, webhook: int, daemon: int
+) -> None:
+    assert note(db, webhook, 2, hold=30.0) == [("held", 30)]
+    assert note(db, webhook, succeeded=True) == []
+    assert claim(db, daemon, webhook) == []
+    probe_now(db)
+    assert len(claim(db, daemon, webhook)) == 10
+    assert note(db, webhook, succeeded=True) == []
+    assert value(db, "select count(*) from pgrelay.webhook_health") == 0
+
+
+def test_asked_for_and_taken_back_by_nothing_in_one_report(
+    db: psycopg.Connection, webhook: int, daemon: int
+) -> None:
+    assert note(db, webhook, 0, succeeded=True, hold=30.0) == [("held", 30)]
+    assert claim(db, daemon, webhook) == []
+    assert value(db, "select failures_in_row from pgrelay.webhook_health") == 0
+    assert note(db, webhook, 0, succeeded=True, gone=True) == [("disabled", None)]
+
+
+def test_a_probe_that_succeeds_ends_the_wait_for_the_next_also_when_another_request_fails_meanwhile(
+    db: psycopg.Connection, webhook: int, daemon: int
+) -> None:
+    note(db, webhook, 3)
+    assert note(db, webhook, 1, succeeded=True) == []
+    assert len(claim(db, daemon, webhook)) == 10
+
+
+def test_a_probe_is_not_spent_on_what_is_too_old_to_be_sent(
+    db: psycopg.Connection, webhook: int, daemon: int
+) -> None:
+    note(db, webhook, 3)
+    probe_now(db)
+    db.execute("update pgrelay.delivery_queue set expires_at = now()")
+    assert claim(db, daemon, webhook) == []
+    db.execute("update pgrelay.delivery_queue set expires_at = null")
+    assert len(claim(db, daemon, webhook)) == 1
+
+
 def test_gone_means_inactive_at_once_and_what_was_pending_is_cancelled(
     db: psycopg.Connection, webhook: int, daemon: int
 ) -> None:
@@ -177,6 +217,10 @@ def test_the_operator_hears_of_a_disabled_webhook_and_of_a_delivery_given_up(
     db: psycopg.Connection, webhook: int, daemon: int
 ) -> None:
     operator = add_webhook(db, "pgrelay", ["webhook.disabled", "delivery.failed"])
+    db.execute(
+        "update pgrelay.webhook_configurations set url = url || '/aB3dE5fG7hI9jK1lM3nO?key=s3cret#s3cret' where id = %s",
+        (webhook,),
+    )
     (lease,) = claim(db, daemon, {webhook: 1})
     record(db, daemon, failed(lease))
     note(db, webhook, 1, gone=True)
@@ -186,6 +230,7 @@ def test_the_operator_hears_of_a_disabled_webhook_and_of_a_delivery_given_up(
         kind: value(db, "select %s::json -> 'data'", lease.body.decode()) for kind, lease in leases.items()
     }
     assert told["webhook.disabled"]["webhook"]["id"] == webhook
+    assert told["webhook.disabled"]["webhook"]["url"] == "https://example.com/hook/***?key=***#***"
     assert told["webhook.disabled"]["reason"] == "the receiver answered 410 Gone"
     assert told["delivery.failed"]["delivery"]["id"] == lease.delivery_id
     assert told["delivery.failed"]["delivery"]["last_error"] == "timeout: no answer within 10 s"

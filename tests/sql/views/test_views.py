@@ -153,6 +153,8 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
         "circuits_open": 1,
         "webhooks_held": 1,
         "disabled_last_week": 1,
+        "replays_running": 0,
+        "replay_events_left": 0,
     }
 
 
@@ -214,7 +216,7 @@ def test_no_view_shows_a_secret_or_a_header_value_or_a_token_in_a_url(db: psycop
     views = db.execute("select viewname from pg_views where schemaname = 'pgrelay'").fetchall()
     names = {name for (name,) in views}
     assert {name for name in names if not name.startswith("tenant_")} == {
-        *("deliveries", "health", "metrics", "webhook_logs", "webhook_stats", "webhooks")
+        *("replay_progress", "deliveries", "health", "metrics", "webhook_logs", "webhook_stats", "webhooks")
     }
     shown = "".join(
         str(db.execute(f"select v::text from pgrelay.{name} v".encode()).fetchall()) for name in names

@@ -206,3 +206,11 @@ def test_an_update_is_checked_and_counted_like_an_insert(db: psycopg.Connection)
     assert row == ("renamed", 2, True)
     with pytest.raises(psycopg.errors.CheckViolation, match="id of a webhook cannot be changed"):
         db.execute("update pgrelay.webhook_configurations set id = %s", (webhook + 1,))
+
+
+def test_a_webhook_stays_its_tenants_for_what_it_is_owed_is_theirs(db: psycopg.Connection) -> None:
+    add_webhook(db, "1")
+    with pytest.raises(psycopg.errors.CheckViolation, match="cannot be given to another tenant") as refused:
+        db.execute("update pgrelay.webhook_configurations set company_id = '2'")
+    assert refused.value.diag.constraint_name == "company_id_is_fixed"
+    db.execute("update pgrelay.webhook_configurations set company_id = '1'")
