@@ -54,6 +54,7 @@
 
 -- What time does
 \ir upkeep/daemons.sql
+\ir upkeep/glance.sql
 \ir upkeep/fire_deadlines.sql
 \ir upkeep/cancel_orphans.sql
 \ir upkeep/expire_deliveries.sql

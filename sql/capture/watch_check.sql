@@ -54,7 +54,8 @@ begin
                        format(v_form, p_expression), p_table);
     end loop;
 exception when others then
-    if sqlstate like '40%' or sqlstate like '57%' then raise; end if;
+    -- deadlocks, a cancelled statement, a lock not had in time: no fault of the expression
+    if sqlstate like '40%' or sqlstate like '57%' or sqlstate = '55P03' then raise; end if;
     raise exception using errcode = 'PGR13', message = sqlerrm;
 end
 $$;

@@ -9,6 +9,8 @@ as $$
 -- belongs to the live traffic. About a second's worth of them is queued at once, the rest by daemons: see feed_replays().
 -- Raises PGR20 when the webhook is gone or inactive.
 declare
+    c_first constant timestamptz := '0001-01-02Z';
+    v_now timestamptz := clock_timestamp();
     w record;
     v_id bigint;
 begin
@@ -17,13 +19,15 @@ begin
         raise exception using errcode = 'PGR20', message = format('webhook %s does not exist or is inactive', p_webhook_id),
             hint = format('If it is there: select pgrelay.set_active(%s, true), then replay.', p_webhook_id);
     end if;
-    -- one statement, so that the snapshot that is kept is the one that was counted by
+    -- Moments that programs cannot read (infinity, or before our era) are kept as what they amount to.
+    -- One statement, so that the snapshot that is kept is the one that was counted by
     insert into pgrelay.replays (webhook_id, company_id, since, until, event_types, subscribed_events, filter, status, ended_at, events, after_id, last_id,
-        as_of, created_by)
-    select p_webhook_id, w.company_id, p_since, p_until, p_event_types, w.subscribed_events, w.filter,
-           case when e.events > 0 then 'running' else 'done' end, case when e.events = 0 then clock_timestamp() end,
-           e.events, e.first_id - 1, e.last_id, pg_current_snapshot(), p_created_by
-    from (select count(*) as events, coalesce(min(r.event_id), 1) as first_id, coalesce(max(r.event_id), 0) as last_id
+        as_of, per_second, created_by)
+    select p_webhook_id, w.company_id, case when p_since < c_first then least(e.first_at, v_now) else least(p_since, v_now) end,
+           least(greatest(p_until, c_first), v_now), p_event_types, w.subscribed_events, w.filter,
+           case when e.events > 0 then 'running' else 'done' end, case when e.events = 0 then v_now end,
+           e.events, e.first_id - 1, e.last_id, pg_current_snapshot(), pgrelay.replay_pace(p_webhook_id), p_created_by
+    from (select count(*) as events, coalesce(min(r.event_id), 1) as first_id, coalesce(max(r.event_id), 0) as last_id, min(r.occurred_at) as first_at
           from pgrelay.replay_events(p_webhook_id, p_since, p_until, p_event_types) as r
           where pg_visible_in_snapshot(r.xid, pg_current_snapshot())) as e
     returning id into v_id;

@@ -11,5 +11,6 @@ left join (select webhook_id, sum(attempts)::bigint as attempts, sum(ok)::bigint
            group by webhook_id) as t on t.webhook_id = w.id
 left join (select webhook_id, count(*) as pending, min(created_at) as oldest_pending_at from pgrelay.delivery_queue group by webhook_id) as q on q.webhook_id = w.id;
 comment on view pgrelay.webhook_stats is 'Lifetime counts and success rate of each webhook, and what waits for it.';
-comment on column pgrelay.webhook_stats.total_deliveries is 'Deliveries that ended, succeeded or failed.';
+comment on column pgrelay.webhook_stats.total_deliveries is 'How often deliveries ended, succeeded or failed: one that failed and was retried counts again.';
+comment on column pgrelay.webhook_stats.failed_deliveries is 'How often deliveries were given up, those included that succeeded when somebody retried them.';
 comment on column pgrelay.webhook_stats.success_rate is 'Percent of those that succeeded.';

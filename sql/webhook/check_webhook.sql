@@ -97,27 +97,37 @@ returns trigger language plpgsql security definer set search_path = pg_catalog, 
 as $$
 -- Before a webhook is written: fill in what was left out, refuse what could not work, count the version.
 declare
+    v_constraint text;
     v_problem text;
 begin
     if new.secret_key is null and not exists (select from pgrelay.installation where sealed_with is not null) then
         -- where secrets are sealed it stays null until a daemon, which has the key, makes one: never in the clear here
         new.secret_key := pgrelay.generate_secret();
     end if;
-    -- The table has these as constraints. A violation of those writes the whole row, secrets and all, to the server's log.
-    v_problem := case
-        when coalesce(new.company_id, '') = '' then 'company_id_not_empty'
-        when btrim(coalesce(new.name, '')) = '' then 'name_not_empty'
-        when coalesce(new.timeout_seconds not between 1 and 120, true) then 'timeout_seconds_from_1_to_120'
-        when coalesce(new.max_retry_attempts not between 1 and 100, true) then 'max_retry_attempts_from_1_to_100'
-        when new.payload_format is null or new.payload_format not in ('standard', 'cloudevents', 'slack', 'template') then 'payload_format_known'
-        when (new.previous_secret_key is null) <> (new.previous_secret_expires_at is null) then 'previous_secret_has_an_end'
-    end;
-    if v_problem is not null then
-        if v_problem = 'payload_format_known' then
-            perform pgrelay.refuse_webhook(v_problem, format('payload_format: %s is none', coalesce(to_json(new.payload_format)::text, 'null')),
-                'It is standard, cloudevents, slack or template.');
-        end if;
-        perform pgrelay.refuse_webhook(v_problem, replace(v_problem, '_', ' '), 'Comments on the columns say more: \d+ pgrelay.webhook_configurations');
+    -- The table has all of these as constraints. A violation of those writes the whole row, secrets and all, to the server's log.
+    select p.constraint_name, p.message into v_constraint, v_problem from (values
+        ('company_id_not_empty', coalesce(new.company_id, '') = '', 'company_id is empty: say which tenant''s events it gets'),
+        ('name_not_empty', btrim(coalesce(new.name, '')) = '', 'name is empty'),
+        ('timeout_seconds_from_1_to_120', coalesce(new.timeout_seconds not between 1 and 120, true),
+            format('timeout_seconds is %s, and may be 1 to 120', coalesce(new.timeout_seconds::text, 'null'))),
+        ('max_retry_attempts_from_1_to_100', coalesce(new.max_retry_attempts not between 1 and 100, true),
+            format('max_retry_attempts is %s, and may be 1 to 100', coalesce(new.max_retry_attempts::text, 'null'))),
+        ('max_concurrency_from_1_to_10000', new.max_concurrency not between 1 and 10000,
+            format('max_concurrency is %s, and may be 1 to 10000, or null for no limit of its own', new.max_concurrency)),
+        ('rate_limit_per_second_from_0_01_to_10000', new.rate_limit_per_second not between 0.01 and 10000,
+            format('rate_limit_per_second is %s, and may be 0.01 to 10000, or null for no limit', new.rate_limit_per_second)),
+        ('ordering_known', coalesce(new.ordering not in ('none', 'resource'), true),
+            format('ordering is %s, and may be none or resource', coalesce(to_json(new.ordering)::text, 'null'))),
+        ('payload_format_known', coalesce(new.payload_format not in ('standard', 'cloudevents', 'slack', 'template'), true),
+            format('payload_format is %s, and may be standard, cloudevents, slack or template', coalesce(to_json(new.payload_format)::text, 'null'))),
+        ('is_active_known', new.is_active is null, 'is_active is null, and may be true or false'),
+        ('paused_known', new.paused is null, 'paused is null, and may be true or false'),
+        ('id_version_and_created_at_known', new.id is null or new.version is null or new.created_at is null, 'id, version and created_at cannot be null'),
+        ('previous_secret_has_an_end', (new.previous_secret_key is null) <> (new.previous_secret_expires_at is null),
+            'previous_secret_key and previous_secret_expires_at are set together: let pgrelay.rotate_secret() do it')
+    ) as p (constraint_name, broken, message) where p.broken limit 1;
+    if found then
+        perform pgrelay.refuse_webhook(v_constraint, v_problem, 'Comments on the columns say more: \d+ pgrelay.webhook_configurations');
     end if;
     v_problem := pgrelay.url_problem(new.url);
     if v_problem is not null then

@@ -4,11 +4,21 @@ as $$
 -- Give a webhook a new secret (p_secret, else a generated one) and return it. During the overlap the old one signs too
 -- (webhook-signature carries both; X-Webhook-Signature can carry one only and uses the new). Where secrets are sealed a
 -- daemon makes the new one, within a second or so: null is returned then. Raises PGR20 when there is no such webhook.
+--
+-- There is room for one old secret. A second rotation would end the first one's, which may be the only one that the receiver
+-- has: PGR22, unless the overlap is zero, which says that all old ones are to end.
 declare
     v_secret text;
+    v_until timestamptz;
 begin
     if p_overlap < interval '0' then
         raise exception using errcode = 'PGR22', message = 'the overlap is negative', hint = 'For example interval ''24 hours''; zero ends the old secret at once.';
+    end if;
+    select previous_secret_expires_at into v_until from pgrelay.webhook_configurations
+    where id = p_webhook_id and secret_key is not null and previous_secret_expires_at > clock_timestamp() for update;
+    if found and p_overlap > interval '0' then
+        raise exception using errcode = 'PGR22', message = format('webhook %s was rotated already: the secret before signs until %s, and would end now', p_webhook_id, v_until),
+            hint = 'End it first (pgrelay.end_overlap), once the receiver has the new one. Or rotate with an overlap of zero: then all old ones end at once.';
     end if;
     -- a secret that was asked for and is not made yet signs nothing: then the one before it stays the previous one
     update pgrelay.webhook_configurations

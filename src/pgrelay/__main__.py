@@ -1,8 +1,17 @@
-"""python -m pgrelay."""
+"""python -m pgrelay, and what the command `pgrelay` runs."""
 
 import sys
 
-from pgrelay.cli.main import main
+
+def run() -> int:
+    """Run the command that was typed; its exit code."""
+    try:
+        from pgrelay.cli.main import main
+
+        return main()
+    except KeyboardInterrupt:  # so early that nothing was begun
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

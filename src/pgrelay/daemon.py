@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pgrelay
@@ -15,20 +15,12 @@ from pgrelay import policies
 from pgrelay.api.app import SERVICES, api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.config.settings import Settings, changed_keys, reloaded
-from pgrelay.db.connect import Connection, Link, connect
-from pgrelay.db.guard import (
-    StandbyRefused,
-    one,
-    refuse_copy,
-    refuse_sealed,
-    refuse_standby,
-    refuse_unknown_schema,
-)
+from pgrelay.db.contact import Contact
 from pgrelay.db.listener import Listener
-from pgrelay.db.store import Store
+from pgrelay.db.store import Due, Store
 from pgrelay.deliverer import Deliverer
 from pgrelay.delivery import Outcome, Verdict
-from pgrelay.errors import ConfigError, DatabaseUnavailable, PgrelayError
+from pgrelay.errors import ConfigError, PgrelayError
 from pgrelay.logs import configure, is_told, log_observation, set_level
 from pgrelay.metrics.counted import Metrics
 from pgrelay.observation import (
@@ -37,9 +29,6 @@ from pgrelay.observation import (
     DaemonStarted,
     DaemonStopped,
     DaemonStopping,
-    DatabaseBack,
-    DatabaseIsStandby,
-    DatabaseLost,
     Delivered,
     HttpServing,
     NotificationsArriving,
@@ -54,17 +43,20 @@ from pgrelay.systemd import Notifier
 from pgrelay.telling import told
 from pgrelay.transport import Proxy, Transport
 from pgrelay.upkeep import (
+    CALLED,
     Chore,
     ExpireDeliveries,
     FeedReplays,
     FireDeadlines,
     FoldMetrics,
+    Glance,
     Heartbeat,
     ReadFigures,
     ReleaseLapsed,
     Retain,
     SealSecrets,
     WatchCapture,
+    lease_clock,
     run_forever,
 )
 from pgrelay.watchman import Watchman
@@ -136,6 +128,14 @@ class Daemon:
         self._heartbeat: Heartbeat | None = None
         #: Why nothing can be delivered yet.
         self._waiting_for = "starting"
+        self._contact = Contact(
+            settings.database,
+            settings.environment,
+            self._keys.ids,
+            observe=self._observe,
+            waiting=self._wait_for,
+            stopping=self._stopping,
+        )
         self._fatal: PgrelayError | None = None
 
     def stop(self, reason: str = "asked to") -> None:
@@ -181,8 +181,10 @@ class Daemon:
         """Wait for the database, deliver until stopped, stop in order."""
         async with contextlib.AsyncExitStack() as stack:
             await self._serve_http(stack)
-            if not await self._first_contact():
+            encoding = await self._contact.first()
+            if encoding is None:
                 return
+            self._encoding = encoding
             # objects of start-up live as long as the process: do not look at them again in every collection
             gc.freeze()
             gc.set_threshold(20_000, 20, 20)
@@ -196,7 +198,7 @@ class Daemon:
         metrics = self._metrics
         claims, records, chores, beats, figures = [
             Store(
-                await stack.enter_async_context(self._link(purpose)),
+                await stack.enter_async_context(self._contact.link(purpose)),
                 self._encoding,
                 self._keys,
                 on_round_trip=None if metrics is None else metrics.round_trip,
@@ -213,7 +215,7 @@ class Daemon:
         stack.push_async_callback(transport.close)
 
         async def sign_on() -> None:
-            sent = loop.time()
+            sent = lease_clock()
             self._daemon_id = await beats.sign_on(
                 name=settings.daemon.name,
                 host=socket.gethostname(),
@@ -244,18 +246,22 @@ class Daemon:
             on_recorded=self._recorded,
             observe=self._observe,
         )
+        #: Chores that come when called, by name.
+        called = {name: asyncio.Event() for name in CALLED}
         deliverer = self._deliverer = Deliverer(
             claims,
             Pace(
                 loop.time(),
                 poll_interval=settings.daemon.poll_interval,
                 fallback_poll_interval=settings.daemon.fallback_poll_interval,
+                watched=True,
             ),
             policies.policy(settings),
             send=transport.send,
             record=recorder.put,
             identity=lambda: self._daemon_id,
-            may_start=lambda: heartbeat.holds(loop.time()) and not recorder.full,
+            may_start=lambda: heartbeat.holds(lease_clock()) and not recorder.full,
+            on_withdrawn=called["leases"].set,
             observe=self._observe,
         )
         watchman = self._watchman = Watchman(
@@ -267,30 +273,44 @@ class Daemon:
             observe=self._observe,
         )
         listener = Listener(
-            lambda: self._open("listen"),
+            lambda: self._contact.open("listen"),
             ring=beats.ring,
             on_note=lambda word: deliverer.notified(settle=word == "settle"),
             on_state=self._listening,
-            proof_interval=10.0,
+            proof_interval=20.0,
         )
-        await self._until_possible(sign_on)
+        await self._contact.until_possible(sign_on)
         if self._stopping.is_set():
             return
         self._observe(DaemonStarted(self._daemon_id, settings.daemon.name, pgrelay.__version__))
 
-        background: list[Chore] = [
+        on_call: list[Chore] = [
             FireDeadlines(chores.fire_deadlines, wake=deliverer.notified, observe=self._observe),
             ReleaseLapsed(
                 chores.release_lapsed,
                 chores.cancel_orphans,
                 every=settings.daemon.lease / 5,
-                may_judge=lambda: heartbeat.judges(loop.time()),
+                may_judge=lambda: heartbeat.judges(lease_clock()),
                 wake=deliverer.look_everywhere,
                 observe=self._observe,
             ),
             ExpireDeliveries(chores.expire_deliveries, observe=self._observe),
             FeedReplays(chores.feed_replays, wake=deliverer.look_everywhere, observe=self._observe),
             FoldMetrics(chores.fold_metrics),
+        ]
+
+        async def glance() -> Due:
+            if deliverer.held:
+                watchman.stir()
+            return await claims.glance()
+
+        background: list[Chore] = [
+            Glance(
+                glance,
+                poll_interval=settings.daemon.poll_interval,
+                poll=deliverer.poll,
+                calls={name: event.set for name, event in called.items()},
+            ),
             Retain(chores.rotate, chores.prune, retention=lambda: policies.retention(self._settings)),
             WatchCapture(chores.open_capture_errors, observe=self._observe),
         ]
@@ -302,17 +322,18 @@ class Daemon:
             background.append(
                 ReadFigures(figures.health, lambda: figures.overdue_webhooks(limit), metrics.figures.publish)
             )
-            metrics.expect_chores(chore.name for chore in (heartbeat, *background))
+            metrics.expect_chores(chore.name for chore in (heartbeat, *on_call, *background))
             metrics.declared.ask(
                 in_flight=lambda: deliverer.in_flight,
                 in_flight_limit=lambda: settings.daemon.max_in_flight,
                 held=lambda: deliverer.held,
                 outcomes_waiting=lambda: recorder.waiting,
-                lease_held=lambda: heartbeat.holds(loop.time()),
+                lease_held=lambda: heartbeat.holds(lease_clock()),
             )
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._guarded(run_forever(chore, self._observe))) for chore in background
+                group.create_task(self._guarded(run_forever(chore, self._observe, called.get(chore.name))))
+                for chore in (*on_call, *background)
             ]
             tasks += [group.create_task(self._guarded(part.run())) for part in (listener, watchman)]
             if metrics is not None:
@@ -348,7 +369,7 @@ class Daemon:
         if listen is not None and self._metrics is not None:
             from pgrelay.page.site import add_page  # templates cost memory where nothing is served
 
-            api = api_app(self._open_for_api, self._observe, self._keys)
+            api = api_app(lambda: self._contact.open_admitted("api"), self._observe, self._keys)
             app = make_app(unready=self._unready, render_metrics=self._metrics.render, api=api)
             add_page(app, api[SERVICES])
             self._observe(HttpServing(await stack.enter_async_context(serving(app, listen))))
@@ -359,7 +380,7 @@ class Daemon:
             return f"stopping: {self._stop_reason}"
         if self._heartbeat is None or self._waiting_for:
             return self._waiting_for or "starting"
-        if not self._heartbeat.holds(asyncio.get_running_loop().time()):
+        if not self._heartbeat.holds(lease_clock()):
             return "the lease is not held: no heartbeat has reached the database for most of daemon.lease"
         return None
 
@@ -371,83 +392,11 @@ class Daemon:
             self._fatal = self._fatal or error
             self.stop(error.message)
 
-    async def _first_contact(self) -> bool:
-        """Wait until the database can be served. False when stopped meanwhile; raises what waiting cannot mend."""
-
-        async def look() -> None:
-            connection = await self._open("start")
-            try:
-                await self._admit(connection)
-                row = await one(connection, "select getdatabaseencoding()")
-                self._encoding = (
-                    "SQL_ASCII" if row is not None and row[0] in ("SQL_ASCII", b"SQL_ASCII") else "UTF8"
-                )
-            finally:
-                await connection.close()
-
-        await self._until_possible(look)
-        return not self._stopping.is_set()
-
-    async def _until_possible(self, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Try until it works or the daemon is stopped; wait longer each time the database is away."""
-        backoff, lost_at = 0.2, 0.0
-        loop = asyncio.get_running_loop()
-        while not self._stopping.is_set():
-            try:
-                await attempt()
-                self._waiting_for = ""
-                if lost_at:
-                    self._observe(DatabaseBack("start", loop.time() - lost_at))
-                return
-            except StandbyRefused:
-                self._observe(DatabaseIsStandby(backoff))
-                self._waiting_for = "waiting: the server is a standby"
-            except DatabaseUnavailable as error:
-                self._observe(DatabaseLost("start", error.message, backoff))
-                self._waiting_for = f"waiting for the database: {error.message}"
-            self._notifier.status(self._waiting_for)
-            lost_at = lost_at or loop.time()
+    def _wait_for(self, reason: str) -> None:
+        self._waiting_for = reason
+        if reason:
+            self._notifier.status(reason)
             self._notifier.extend_timeout(30.0)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(backoff):
-                    await self._stopping.wait()
-            backoff = min(backoff * 2, _MAX_BACKOFF)
-
-    # Connections ---------------------------------------------------------------------------------------------------
-
-    async def _open(self, purpose: str) -> Connection:
-        settings = self._settings.database
-        dsn = settings.listen_dsn if purpose == "listen" and settings.listen_dsn is not None else settings.dsn
-        return await connect(
-            dsn,
-            application_name=f"pgrelay {purpose}",
-            connect_timeout=settings.connect_timeout,
-            statement_timeout=settings.statement_timeout,
-        )
-
-    async def _admit(self, connection: Connection) -> None:
-        """Refuse a connection that must not be served; asked of every new one, for a failover may lead anywhere."""
-        await refuse_standby(connection)
-        await refuse_unknown_schema(connection)
-        await refuse_copy(connection, self._settings.environment)
-        await refuse_sealed(connection, self._keys.ids)
-
-    async def _open_for_api(self) -> Connection:
-        connection = await self._open("api")
-        try:
-            await self._admit(connection)
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
-
-    @contextlib.asynccontextmanager
-    async def _link(self, purpose: str) -> AsyncIterator[Link]:
-        link = Link(lambda: self._open(purpose), self._admit)
-        try:
-            yield link
-        finally:
-            await link.close()
 
     # What the parts say --------------------------------------------------------------------------------------------
 

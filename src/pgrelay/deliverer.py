@@ -75,7 +75,8 @@ class Deliverer:
     """Runs from `run()` until `stop()`. `send` makes one request, `record` takes an outcome, neither may raise.
 
     `identity` gives the id that leases are taken under, `may_start` says whether a request may begin now (the lease
-    holds, and there is room to remember its outcome). Every outcome must come back through `recorded`.
+    holds, and there is room to remember its outcome). Every outcome must come back through `recorded`. `on_withdrawn`
+    hears that leases of webhooks which may not be called any more went back: some may be owed to nobody.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Deliverer:
         identity: Callable[[], int],
         may_start: Callable[[], bool],
         observe: Callable[[Observation], None],
+        on_withdrawn: Callable[[], None] = lambda: None,
     ) -> None:
         self._verbs = verbs
         self._pace = pace
@@ -111,6 +113,7 @@ class Deliverer:
             identity=identity,
             may_start=may_start,
             on_hunger=self._wake.set,
+            on_withdrawn=on_withdrawn,
             observe=observe,
         )
         self._announced = False
@@ -149,6 +152,11 @@ class Deliverer:
         self._announced = True
         self._wake.set()
 
+    def poll(self) -> None:
+        """There are events that no notification told of."""
+        self._next_expand = 0.0
+        self._wake.set()
+
     def look_everywhere(self) -> None:
         """Trust nothing that was known: a daemon died, or notifications may have been missed."""
         self._pace.unsettle()
@@ -158,7 +166,8 @@ class Deliverer:
     def listening(self, hears: bool) -> None:
         """Notifications arrive, or do not."""
         self._pace.listening(hears)
-        self._next_expand = 0.0
+        # what was said before anybody listened is not said again: of new events, and of old ones that are due
+        self._next_expand = self._next_scan = 0.0
         self._wake.set()
 
     def adopt(self, policy: Policy) -> None:
@@ -169,9 +178,16 @@ class Deliverer:
     def recorded(self, outcome: Outcome, *, fenced: bool = False) -> None:
         """An outcome was written, or refused; one that is tried again falls due so many seconds from now."""
         self._holdings.recorded(outcome)
-        if outcome.retry_in is not None and not fenced:
+        if fenced:
+            return
+        webhook_id = outcome.claim.webhook_id
+        if outcome.retry_in is not None:
             moment = asyncio.get_running_loop().time() + outcome.retry_in + _DUE_SLACK
-            self._lanes.due_at(outcome.claim.webhook_id, moment)
+            self._lanes.due_at(webhook_id, moment)
+            self._wake.set()
+        elif (lane := self._lanes.find(webhook_id)) and lane.webhook and lane.webhook.ordered:
+            # the next of its resource may be due now
+            self._lanes.has_backlog(webhook_id)
             self._wake.set()
 
     async def heed(self, state: WebhookState) -> None:

@@ -81,6 +81,8 @@ class Webhook:
     max_concurrency: int | None = None
     #: Requests in any second; None is no limit.
     rate_limit: float | None = None
+    #: Of one resource, the next goes out when the one before has ended.
+    ordered: bool = False
     #: What is sent: `standard` is the event's body as it is; see `payloads`.
     payload_format: str = "standard"
     payload_template: str | None = None

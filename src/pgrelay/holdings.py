@@ -58,6 +58,7 @@ class Holdings:
         identity: Callable[[], int],
         may_start: Callable[[], bool],
         on_hunger: Callable[[], None],
+        on_withdrawn: Callable[[], None],
         observe: Callable[[Observation], None],
     ) -> None:
         self._verbs = verbs
@@ -67,6 +68,7 @@ class Holdings:
         self._record = record
         self._identity = identity
         self._on_hunger = on_hunger
+        self._on_withdrawn = on_withdrawn
         self._observe = observe
         self._slots = Slots(
             self._deliver,
@@ -162,7 +164,8 @@ class Holdings:
         if not waiting:
             return
         versions = await self._verbs.callable_versions([lane.webhook_id for lane in waiting])
-        await self._give_back(self.drop(lane for lane in waiting if lane.webhook_id not in versions))
+        if await self._give_back(self.drop(lane for lane in waiting if lane.webhook_id not in versions)):
+            self._on_withdrawn()
         changed = [
             lane.webhook_id
             for lane in waiting

@@ -242,7 +242,9 @@ def _safe(name: str, value: Any) -> Any:
     """The value as JSON knows it, masked."""
     if _is_secret(name):
         return MASK
-    if value is None or isinstance(value, int | float):
+    if isinstance(value, float):
+        return round(value, 6)  # durations: beyond microseconds there is only noise
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, Mapping):
         return {str(inner): _safe(str(inner), found) for inner, found in value.items()}

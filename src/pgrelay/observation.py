@@ -284,7 +284,7 @@ class CaptureErrorsSeen(Observation):
 
 @dataclass(frozen=True, slots=True)
 class ReplayDone(Observation):
-    """All events of a replay are queued, but those skipped: emptied by retention, or not subscribed to any more."""
+    """All events of a replay are queued; skipped are those that are not kept, or not subscribed to, any more."""
 
     replay_id: int
     webhook_id: int

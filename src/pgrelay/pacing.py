@@ -3,7 +3,7 @@
 Pure: no clock, no I/O; moments are monotonic seconds and passed in. A NOTIFY costs every writer a database-wide
 lock at commit, so captures notify only while somebody sleeps (the sequence pgrelay.wake, the "bell"):
 
-    QUIET     bell on; sleep until a notification, at most poll_interval
+    QUIET     bell on; sleep until a notification, at most poll_interval (five times that, where somebody else looks)
     BUSY      bell off; poll after 1, 2, 4 … 8 ms
     SETTLING  bell on again, but a writer that saw it off may still be open: poll after 1, 2, 4 … 250 ms until every
               transaction has ended that could have seen it off, then look once more, then QUIET
@@ -24,6 +24,8 @@ _WINDOW = 0.25
 _FIRST_POLL = 0.001
 _BUSY_POLL = 0.008
 _SETTLING_POLL = 0.25
+#: Polls missed while somebody else looks whether there are new events.
+_WATCHED = 5
 
 
 class Mode(Enum):
@@ -48,8 +50,11 @@ class Action(Enum):
 class Pace:
     """The state machine. Begins unsettled: nobody knows how the bell was left."""
 
-    def __init__(self, now: float, *, poll_interval: float, fallback_poll_interval: float) -> None:
+    def __init__(
+        self, now: float, *, poll_interval: float, fallback_poll_interval: float, watched: bool = False
+    ) -> None:
         self.poll_interval = poll_interval
+        self._quiet_poll = poll_interval * (_WATCHED if watched else 1)
         self.fallback_poll_interval = fallback_poll_interval
         self.mode = Mode.DEAF
         self._delay = _FIRST_POLL
@@ -123,7 +128,7 @@ class Pace:
             # nobody rang for them: the bell is off, and whoever turned it off did not look
             self._settle()
         elif self.mode is Mode.QUIET:
-            self._delay = self.poll_interval
+            self._delay = self._quiet_poll
         else:
             self._delay = _FIRST_POLL if found else self._delay * 2
 
@@ -137,7 +142,7 @@ class Pace:
             case Mode.SETTLING:
                 usual = min(self._delay, _SETTLING_POLL)
             case Mode.QUIET:
-                usual = min(self._delay, self.poll_interval)
+                usual = min(self._delay, self._quiet_poll)
         return min(usual or self.poll_interval, self._fruitless) if self._fruitless else usual
 
     def _settle(self) -> None:

@@ -57,9 +57,15 @@ class Watchman:
 
     def note(self, outcome: Outcome) -> None:
         """An attempt has ended."""
-        self._active = True
         self._reports.add(outcome)
-        if self._reports:
+        if self._reports or not self._active:
+            self._active = True
+            self._arrived.set()
+
+    def stir(self) -> None:
+        """Something is leased: what others say of webhooks may matter to it."""
+        if not self._active:
+            self._active = True
             self._arrived.set()
 
     async def run(self) -> None:
@@ -74,10 +80,14 @@ class Watchman:
                     await self._look()
                     next_look = loop.time() + _LOOK_EVERY
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY):
+                    # an idle daemon need not wake up for this
+                    async with asyncio.timeout(
+                        _LOOK_EVERY if self._active or self._reports.failing else None
+                    ):
                         await self._arrived.wait()
                     self._arrived.clear()
-                    await self._report()
+                    if self._reports:
+                        await self._report()
             except DatabaseUnavailable:
                 await asyncio.sleep(_AFTER_FAILURE)
 

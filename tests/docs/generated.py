@@ -163,6 +163,7 @@ def exit_codes() -> str:
         0: ["Fine."],
         2: ["Wrong usage of the command line; or `check` found errors."],
         command_line.INTERNAL: ["A fault of pgrelay's own."],
+        command_line.CANNOT_WRITE: ["The output cannot be written, as to a full disk."],
         command_line.INTERRUPTED: ["Interrupted with Ctrl-C."],
         command_line.NOBODY_READS: ["Whoever read the output went away, such as `head`."],
     }

@@ -1,7 +1,8 @@
 """The installation that the examples speak of: three tenants, five webhooks, and a delivery in every state.
 
 Webhooks: 1 CRM (callback.*), 2 Billing (callback.completed) and 3 Partner (*) of company 1; 4 Harbour desk of company 2; 5 Old shop of
-company 3, whose receiver is gone. Partner's circuit is open, and relay-1 serves it, for it has a limit.
+company 3, whose receiver is gone. Partner's circuit is open, and relay-1 serves it, for it has a limit. Replay 1, to
+Partner, waits for that circuit.
 Deliveries: 1, 3 and 4 succeeded; 2, to Partner, failed; 5, to Partner, waits for its second attempt; 6 is cancelled;
 7 is in flight; 8 was never tried; the daemon that sent 9 died meanwhile. One change could not be captured, and one deadline
 is armed.
@@ -73,3 +74,4 @@ def furnish(db: psycopg.Connection) -> None:
     db.execute("select pgrelay.disable_webhook(5, 'the receiver answered 410 Gone')")
     db.execute("select pgrelay.note_results('{3}', '{f}', '{12}', '{1}', '{null}', '{f}', 10, 10, 300, 0, 0)")
     db.execute("select pgrelay.owned_elsewhere(%s, '{3}')", [daemon])
+    db.execute("select pgrelay.start_replay(3, current_date)")

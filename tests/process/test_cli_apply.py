@@ -44,6 +44,16 @@ def test_the_plan_shows_statements_and_locks_and_changes_nothing(pgrelay, value)
     assert value(TRIGGERS) == 0
 
 
+def test_a_table_that_a_payload_reads_and_somebody_locks_is_no_fault_of_the_payload(pgrelay, app):
+    with app.connect(autocommit=False) as other:
+        other.execute("lock table staff in access exclusive mode")
+        applied = pgrelay("apply")
+    assert (applied.code, applied.err.splitlines()[0]) == (
+        1,
+        "pgrelay: a lock on a watched table was not granted within 3 s; nothing was changed",
+    )
+
+
 def test_applying_twice_changes_nothing_the_second_time(pgrelay, value):
     first = pgrelay.process("apply")
     assert (first.code, value(TRIGGERS)) == (0, 3)
@@ -209,7 +219,13 @@ def test_who_did_not_install_the_schema_is_sent_to_who_did(plain, app, tmp_path)
         assert pgrelay("webhooks", "list").code == 0
         refused = pgrelay("apply")
         assert refused.code == 77
-        assert f"PGUSER={owner.name} pgrelay apply" in refused.err
+        assert f"Run it as {owner.name}, who installed the schema" in refused.err
+        connection.execute("update pgrelay.schema_objects set digest = '' where path = 'views/health.sql'")
+        for command, may_not in (("uninstall", "drop"), ("migrate", "change")):
+            refused = pgrelay(command)
+            assert refused.code == 77
+            assert f"{stranger.name} may not {may_not} the schema" in refused.err
+            assert f"Run it as {owner.name}, who installed the schema" in refused.err
 
 
 # Coming and going -------------------------------------------------------------------------------------------------

@@ -86,6 +86,13 @@ def test_what_waits_what_failed_and_what_cannot_be_called_is_found(adopted, exec
 
 def test_a_copy_is_an_error_until_it_is_adopted(pgrelay, execute):
     pgrelay("apply")
+    execute(
+        "insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events)"
+        " values (1, 'CRM', 'https://example.com/', '{callback.*}')"
+    )
+    execute(
+        "insert into callback_requests (company_id, customer_name, customer_phone) values (1, 'Ada', '1')"
+    )
     checked = pgrelay("check", "--json")
     assert checked.code == 2
     assert {subject for subject, _ in found(checked, "error")} == {"copy guard"}
@@ -93,6 +100,7 @@ def test_a_copy_is_an_error_until_it_is_adopted(pgrelay, execute):
     asked = pgrelay("adopt", "--cancel-pending")
     assert asked.code == 1
     assert "this database is a copy within its cluster" in asked.out
+    assert "It holds 0 unfinished deliveries and 1 event not yet turned into deliveries." in asked.out
     assert "--yes" in asked.err
     assert pgrelay("adopt", "--cancel-pending", "--yes").code == 0
     assert pgrelay("adopt", "--cancel-pending").err.startswith("Nothing to do")
@@ -113,6 +121,8 @@ def test_a_role_that_cannot_be_a_daemon_is_told_the_grant_that_makes_it_one(adop
         checked = pgrelay("check", "--json")
         assert checked.code == 2
         assert "permission denied for schema pgrelay" in str(found(checked, "error"))
+        ran = pgrelay.process("run")
+        assert (ran.code, "permission denied for schema pgrelay" in ran.err) == (77, True)
         execute(f"grant pgrelay_reader to {role.name}")
         checked = pgrelay("check", "--json")
         (error,) = [row for row in checked.data if row["level"] == "error"]
@@ -129,6 +139,20 @@ def test_notifications_that_captures_do_not_send_are_told(
         "max_prepared_transactions is 20" in message
         for _, message in found(pgrelay("check", "--json"), "info")
     )
+
+
+def test_an_event_type_that_no_source_makes_is_told_when_it_is_subscribed_to_and_by_check(adopted):
+    added = adopted(
+        *("webhooks", "add", "--company", "1", "--name", "CRM", "--url", "https://example.com/"),
+        *("--event", "callback.creatd", "--event", "callback.*", "--event", "*"),
+    )
+    assert added.err.count("Warning:") == 1
+    assert "Warning: no source makes callback.creatd; only pgrelay.emit() could." in added.err
+    told = {message for _, message in found(adopted("check", "--json"), "info")}
+    assert "CRM subscribes to callback.creatd, which no source makes" in told
+    mended = adopted("webhooks", "set", "1", "--event", "callback.created")
+    assert (mended.code, mended.err) == (0, "")
+    assert "which no source makes" not in adopted("check").out
 
 
 def test_a_missing_schema_and_an_outdated_one_send_to_migrate(adopted, execute):
@@ -167,6 +191,10 @@ def test_a_password_in_the_dsn_is_never_shown(tmp_path):
     done = Command(tmp_path, "postgresql://u:hunter2@127.0.0.1:1/x")("status")
     assert done.code == 69
     assert "hunter2" not in done.out + done.err
+    done = Command(tmp_path, "host=h password=not hunter2=x")("status")
+    assert (done.code, "hunter2" in done.err) == (78, False)
+    done = Command(tmp_path, "host=h prot=1")("status")
+    assert (done.code, "'prot' is no option, did you mean 'port'?" in done.err) == (78, True)
 
 
 def test_a_bad_configuration_is_78_and_shows_line_and_nearest_key(pgrelay):

@@ -89,6 +89,35 @@ def test_options_are_set_together_or_not_at_all(pgrelay, webhook):
     )
 
 
+def test_a_webhook_is_changed_by_the_same_options_that_made_it(pgrelay, webhook):
+    done = pgrelay(
+        *(
+            "webhooks",
+            "set",
+            webhook,
+            "--json",
+            "--name",
+            "other",
+            "--url",
+            "https://a.example/x",
+            "--timeout",
+            "5",
+        ),
+        *("--event", "callback.created", "--event", "order.*", "--header", "X-Key: b", "--max-attempts", "4"),
+    )
+    found = done.data
+    assert (found["name"], found["url"], found["timeout_seconds"], found["max_retry_attempts"]) == (
+        "other",
+        "https://a.example/x",
+        5,
+        4,
+    )
+    assert (found["subscribed_events"], found["headers"]) == (
+        ["callback.created", "order.*"],
+        {"X-Key": "***"},
+    )
+
+
 def test_a_webhook_that_is_not_there_is_said_so(pgrelay):
     for words in (["show"], ["set", "name=x"], ["enable"], ["delete", "--yes"], ["rotate-secret"], ["test"]):
         done = pgrelay("webhooks", words[0], "99", *words[1:])
@@ -198,6 +227,45 @@ def test_a_replay_is_counted_first(pgrelay, webhook, owed):
     assert pgrelay("replay", "--webhook", webhook, "--since", "1h", "--yes", "--json").data["deliveries"] == 2
     assert "nothing to send" in pgrelay("replay", "--webhook", webhook, "--since", "2h", "--until", "1h").out
     assert pgrelay("replay", "--webhook", webhook, "--since", "1h", "--until", "2h").code == 2
+
+
+def test_a_dry_run_says_how_much_of_what_and_for_how_long(pgrelay, webhook, owed):
+    owed(webhook, 2)
+    words = pgrelay("replay", "--webhook", webhook, "--since", "3000d", "--dry-run").out
+    assert "It would send 2 events" in words and " in all" in words
+    assert "a second at most and behind live deliveries" in words
+    assert "what was captured before is gone" in words
+    none = pgrelay(
+        "replay", "--webhook", webhook, "--since", "1h", "--event", "order.*", "--dry-run", "--json"
+    )
+    assert none.data["events"] == 0
+
+
+def test_a_replay_is_listed_shown_stopped_and_resumed(pgrelay, webhook, owed, execute):
+    owed(webhook, 3)
+    execute("update pgrelay.webhook_configurations set rate_limit_per_second = 1")
+    execute("delete from pgrelay.delivery_queue")
+    begun = pgrelay("replay", "--webhook", webhook, "--since", "1h", "--yes")
+    assert "Replay 1 has begun: 3 deliveries, behind the live ones" in begun.out
+    assert "Note: its webhook" not in begun.err and "about" in begun.err
+    shown = pgrelay("replays", "show", "1").out
+    assert "1 of 3 events queued" in shown and "no daemon is running" in shown
+    assert "Replays that run" in pgrelay("status").out
+    stopped = pgrelay("replays", "stop", "1").out
+    assert "stopped" in stopped and "pgrelay replays resume 1" in stopped
+    again = pgrelay("replays", "stop", "1")
+    assert (again.code, "it is stopped" in again.err) == (1, True)
+    assert [row["status"] for row in pgrelay("replays", "list", "--json").data] == ["stopped"]
+    assert "no longer" not in pgrelay("replays", "resume", "1").out
+    late = pgrelay("replays", "resume", "1")
+    assert (late.code, "it is running" in late.err) == (1, True)
+    execute("delete from pgrelay.delivery_queue")
+    execute("update pgrelay.replays set status = 'done', ended_at = now(), skipped = 2")
+    watched = pgrelay("replays", "show", "1", "--watch")
+    assert watched.code == 0
+    assert "2 skipped" in watched.out and "Replay 1 is done." in watched.out
+    assert pgrelay("replays", "show", "9").code == 1
+    assert "no replay" in pgrelay("replays", "list", "--running").err
 
 
 def test_recapture_tells_the_result_of_each_error(pgrelay, webhook, execute):

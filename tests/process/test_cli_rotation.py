@@ -139,7 +139,9 @@ def test_a_webhook_that_was_rotated_again_meanwhile_keeps_its_old_secret(pgrelay
 
         async def behave(exchange: Exchange) -> None:
             with app.connect() as db:  # another operator
-                db.execute("select pgrelay.rotate_secret(id) from pgrelay.webhook_configurations")
+                db.execute(
+                    "select pgrelay.end_overlap(id), pgrelay.rotate_secret(id) from pgrelay.webhook_configurations"
+                )
             await exchange.answer(200)
 
         receiver.otherwise(behave)

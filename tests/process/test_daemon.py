@@ -309,3 +309,36 @@ async def test_deadlines_pauses_tests_and_operators_words_take_effect_at_once(wo
         await world.until(
             "select count(*) from pgrelay.deliveries where status = 'succeeded'", lambda count: count == 4
         )
+
+
+async def test_a_replay_is_fed_on_by_the_other_daemon_when_one_is_killed_and_each_event_is_in_it_once(
+    world: World,
+) -> None:
+    world.webhook("/hook", max_concurrency=3)
+    world.db.execute(
+        "insert into pgrelay.outbox (event_type, company_id, idempotency_key, body)"
+        " select 'order.paid', '1', 'order_' || n || '_paid_1', '{}' from generate_series(1, 400) as n"
+    )
+    with world.daemon() as first:
+        await world.listening()
+        await world.until(
+            "select count(*) from pgrelay.deliveries where status = 'succeeded'", lambda n: n >= 400
+        )
+        await world.until("select count(*) from pgrelay.delivery_queue", lambda n: n == 0)
+        before = len(world.receiver.seen_at("/hook"))
+        with world.daemon("two"):
+            await world.listening("two")
+            world.db.execute("select pgrelay.start_replay(1, '2000-01-01')")
+            await world.until("select queued from pgrelay.replays", lambda n: n > 60)
+            first.send_signal(signal.SIGKILL)
+            await world.until("select status from pgrelay.replays", lambda status: status == "done")
+            await world.until("select unfinished from pgrelay.replay_progress", lambda n: n == 0)
+    made, events = world.db.execute(
+        "select count(*), count(distinct event_id) from pgrelay.deliveries where replay_id = 1"
+    ).fetchone() or (0, 0)
+    progress = world.db.execute(
+        "select events, queued, skipped, succeeded, failed from pgrelay.replay_progress"
+    )
+    arrived = {seen.header("webhook-id") for seen in world.receiver.seen_at("/hook")[before:]}
+    assert made == events == len(arrived) == 400
+    assert progress.fetchone() == (events, events, 0, events, 0)

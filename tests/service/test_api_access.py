@@ -32,6 +32,7 @@ class World(NamedTuple):
     webhook_id: int
     event_id: int
     delivery_id: int
+    replay_id: int
 
 
 @pytest.fixture
@@ -40,7 +41,10 @@ def world(db: psycopg.Connection) -> World:
     daemon = sign_on(db)
     (lease,) = expand(db, daemon).leases
     assert record(db, daemon, failed(lease)) == []
-    return World(webhook, event, lease.delivery_id)
+    db.execute("update pgrelay.webhook_configurations set paused = true")
+    replay = value(db, "select pgrelay.start_replay(%s, '-infinity')", webhook)
+    db.execute("update pgrelay.webhook_configurations set paused = false")
+    return World(webhook, event, lease.delivery_id, replay)
 
 
 @pytest.fixture
@@ -67,6 +71,7 @@ def everything(db: psycopg.Connection) -> list[Any]:
             "outbox",
             "subscriptions",
             "idempotency_keys",
+            "replays",
         )
     ]
 
@@ -144,6 +149,8 @@ async def test_an_owner_meets_its_own_on_every_route(
     (route,) = (route for route in ROUTES if route.name == name)
     if route.name == "cancel_delivery":
         db.execute("select pgrelay.retry_delivery(%s)", (world.delivery_id,))
+    if route.name == "resume_replay":
+        db.execute("select pgrelay.stop_replay(%s)", (world.replay_id,))
     reply = await call(api.client(make_token(db, "tenant", "2")), route, world)
     assert reply.status == route.status, reply.body
     if "items" in (reply.body or {}):

@@ -112,11 +112,13 @@ async def test_a_replay_is_counted_first_and_done_once_for_each_key(admin: Clien
         add_event(db)
     path, since = f"/webhooks/{webhook}/replay", (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     counted = await admin.post(path, json={"since": since, "dry_run": True})
-    assert (counted.status, counted.body) == (202, {"deliveries": 3, "dry_run": True})
+    assert (counted.status, counted.body["deliveries"], counted.body["replay_id"]) == (202, 3, None)
+    assert counted.body["preview"]["event_types"] == {"callback.created": 3}
     assert value(db, "select count(*) from pgrelay.deliveries") == 0
     for _ in range(2):
         done = await admin.post(path, json={"since": since}, headers={"Idempotency-Key": "once"})
-        assert done.body == {"deliveries": 3, "dry_run": False}
+        assert done.body == {"deliveries": 3, "dry_run": False, "replay_id": 1, "preview": None}
+        assert done.headers["Location"] == "/api/v1/replays/1"
     assert value(db, "select count(*) from pgrelay.deliveries") == 3
     for body, pointer in (
         ({}, "/since"),
@@ -127,6 +129,34 @@ async def test_a_replay_is_counted_first_and_done_once_for_each_key(admin: Clien
     ):
         refused = await admin.post(path, json=body)
         assert (refused.status, [fault.get("pointer") for fault in refused.faults]) == (422, [pointer]), body
+
+
+async def test_a_replay_is_watched_stopped_and_resumed_by_whose_webhook_it_is(
+    api: Api, admin: Client, db: psycopg.Connection
+):
+    webhook = add_webhook(db, "1", rate_limit_per_second=1)
+    for kind in ("order.paid", "order.paid", "order.made", "order.made"):
+        add_event(db, kind)
+    mine, other = api.client(make_token(db, "tenant", "1")), api.client(make_token(db, "tenant", "2"))
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    body = {"since": since, "event_types": ["order.made"]}
+    begun = await mine.post(f"/webhooks/{webhook}/replay", json=body)
+    path = f"/replays/{begun.body['replay_id']}"
+    shown = (await mine.get(path)).body
+    assert (shown["events"], shown["queued"], shown["status"]) == (2, 1, "running")
+    assert shown["created_by"].startswith("API token")
+    (delivery,) = (await mine.get(f"/deliveries?replay_id={shown['id']}")).body["items"]
+    assert (delivery["replay_id"], delivery["event_type"]) == (shown["id"], "order.made")
+    for verb, status in (("stop", "stopped"), ("resume", "running")):
+        assert (await other.post(f"{path}/{verb}")).status == 404
+        assert (await mine.post(f"{path}/{verb}")).body["status"] == status
+        assert (await mine.post(f"{path}/{verb}")).status == 409
+    assert (await other.get(path)).status == 404
+    assert (await other.get("/replays")).body["items"] == []
+    assert (await other.post(f"/webhooks/{webhook}/replay", json=body)).status == 404
+    assert await ids(admin, "/replays?status=running") == [shown["id"]]
+    assert await ids(admin, f"/replays?status=done&webhook_id={webhook}") == []
+    assert [one["id"] for one in (await mine.get("/replays?limit=1")).body["items"]] == [shown["id"]]
 
 
 async def test_events_are_listed_without_and_read_with_the_text_that_is_sent(

@@ -186,7 +186,9 @@ async def test_a_secret_is_shown_once_and_rotation_shows_a_new_one(admin: Client
         == shown.body["secret_key"]
     )
     assert (await admin.post(f"{path}/reveal-secret")).status == 409
-    assert (await admin.post(f"{path}/rotate-secret")).status == 200
+    twice = await admin.post(f"{path}/rotate-secret")
+    assert (twice.status, "was rotated already" in twice.body["detail"]) == (409, True)
+    assert (await admin.post(f"{path}/rotate-secret", json={"overlap_seconds": 0})).status == 200
     db.execute("update pgrelay.webhook_configurations set secret_key = pgrelay.generate_secret()")
     assert (await admin.post(f"{path}/reveal-secret")).status == 200, (
         "an operator's new secret was shown to nobody"

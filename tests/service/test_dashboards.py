@@ -27,6 +27,9 @@ DASHBOARD = ROOT / "contrib/grafana/pgrelay.json"
 PROMTOOL = shutil.which("promtool")
 _NAME = re.compile(r"\b(?:pgrelay|process)_\w+")
 
+#: By the first test that asked.
+_scraped: list[Scrape] = []
+
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 
 
@@ -34,7 +37,9 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not in
 async def lived(
     database: Database, db: psycopg.Connection, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> Scrape:
-    """What a daemon says that delivered, tried again and gave up, and has read its figures."""
+    """What a daemon says that delivered, tried again and gave up, and has read its figures. It lives once for all tests."""
+    if _scraped:
+        return _scraped[0]
     monkeypatch.setattr(ReadFigures, "every", 0.05)
     add_webhook(db, url=receiver.url("/good"))
     add_webhook(db, url=receiver.url("/poor"), max_retry_attempts=2)
@@ -56,6 +61,7 @@ async def lived(
         async with asyncio.timeout(PATIENCE):
             while not (seen := await scrape(serving.url)).values("pgrelay_webhook_overdue_seconds"):
                 await asyncio.sleep(0.02)
+    _scraped.append(seen)
     return seen
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import psycopg
 import pytest
 
+from pgrelay.db.store import Store
 from pgrelay.observation import (
     CircuitClosed,
     CircuitOpened,
@@ -124,6 +125,22 @@ async def test_events_of_one_resource_arrive_in_order_also_when_some_fail_and_ot
     assert len(seen) == 4
     for order in seen.values():
         assert order == sorted(order) and len(set(order)) == 10
+
+
+async def test_the_next_of_a_resource_goes_out_without_a_search_for_it(
+    database: Database, db: psycopg.Connection, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    async def nothing(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr(Store, "pending_webhooks", nothing)  # such searches are far apart
+    add_webhook(db, url=receiver.url("/hook"), ordering="resource", max_retry_attempts=2)
+    receiver.on("/hook", in_turn(ok(), status(500), ok()))
+    async with daemon(database.dsn) as one:
+        with db.transaction():
+            db.execute("select pgrelay.emit('order.paid', '{}', '1', 'a') from generate_series(1, 20)")
+        await one.seen(Delivered, 20)
+    assert len(receiver.seen) == 21
 
 
 async def test_a_webhook_that_only_fails_is_probed_and_the_first_success_opens_it_again(

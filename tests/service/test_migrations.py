@@ -94,6 +94,19 @@ async def test_functions_made_anew_are_not_executable_by_everybody(
     assert rows == [(False, True)]
 
 
+async def test_roles_that_were_made_after_the_schema_get_their_grants_by_migrating_again(
+    aconn: AsyncConnection,
+) -> None:
+    assert await migrations.migrate(aconn) == []
+    await aconn.execute("revoke usage on schema pgrelay from pgrelay_reader")
+    assert await migrations.pending(aconn) == ["grants.sql"]
+    assert await migrations.migrate(aconn) == ["grants.sql"]
+    assert await all_of(aconn, "select has_schema_privilege('pgrelay_reader', 'pgrelay', 'usage')") == [
+        (True,)
+    ]
+    assert await migrations.migrate(aconn) == []
+
+
 async def test_a_further_migration_is_applied_once_before_the_files(
     aconn: AsyncConnection, shipped: Change
 ) -> None:

@@ -1,5 +1,6 @@
 """The management page: every page for every role, what forms do, and who is kept out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -8,11 +9,23 @@ import psycopg
 import pytest
 
 from pgrelay.observation import ApiChanged, ApiFailed, LoginRefused
+from pgrelay.page import live
 from pgrelay.page.gate import COOKIE, form_token
 from support.api import Api, make_token, serving_api
 from support.database import Database, Role
 from support.page import Browser, log_in
-from support.queue import add_event, add_webhook, expand, failed, record, retried, sign_on, succeeded, value
+from support.queue import (
+    add_event,
+    add_webhook,
+    claim,
+    expand,
+    failed,
+    record,
+    retried,
+    sign_on,
+    succeeded,
+    value,
+)
 
 
 class World(NamedTuple):
@@ -52,6 +65,10 @@ def paths(world: World) -> list[str]:
         f"/deliveries/{world.pending}",
         f"/deliveries/{world.failed}",
         "/event-types",
+        "/replays",
+        "/live",
+        "/live?failed=1",
+        f"/live?webhook_id={world.webhook_id}",
     ]
 
 
@@ -81,7 +98,14 @@ async def test_every_page_is_there_for_those_who_may_see_it(
 
 async def test_another_tenants_things_do_not_exist(api: Api, db: psycopg.Connection, world: World):
     browser = Browser(api, token := make_token(db, "tenant", "1"))
-    for path in ("/", "/webhooks", "/deliveries", "/event-types"):
+    for path in (
+        "/",
+        "/webhooks",
+        "/deliveries",
+        "/event-types",
+        "/live",
+        f"/live?webhook_id={world.webhook_id}",
+    ):
         page = await browser.get(path)
         assert (page.status, "theirs" in page.text) == (200, False)
     ours = form_token(token)
@@ -321,6 +345,56 @@ async def test_deliveries_are_filtered_and_paged_by_key(api: Api, db: psycopg.Co
     assert (wrong.status, wrong.all("input", id="webhook_id")[0].get("aria-invalid")) == (422, "true")
 
 
+async def test_the_newest_attempts_are_live_and_only_the_failed_ones_if_asked_for(
+    api: Api, db: psycopg.Connection, world: World
+):
+    browser = Browser(api, make_token(db, "tenant", "2"))
+    page = await browser.get("/live")
+    assert [one.get("data-again") for one in page.all("section", id="live")] == ["2"]
+    assert len(page.all("tr")) == 1 + 3
+    assert [one.get("content") for one in page.all("meta", **{"http-equiv": "refresh"})] == ["2"]
+    assert len((await browser.get("/live?failed=1")).all("tr")) == 1 + 2
+    assert "No request was made" in (await browser.get("/live?webhook_id=99")).words
+    admin = Browser(api, make_token(db, "admin"))
+    assert len((await admin.get("/live")).all("tr")) == 1 + 3
+    assert len((await admin.get(f"/live?webhook_id={world.webhook_id}&failed=1")).all("tr")) == 1 + 2
+
+
+async def test_who_comes_too_many_to_look_on_is_asked_to_come_later(
+    api: Api, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    browser = Browser(api, make_token(db, "reader"))
+    monkeypatch.setattr(live, "_places", asyncio.Semaphore(0))
+    refused = await browser.get("/live")
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "3")
+    assert "too many look on" in refused.words.lower()
+    assert (await browser.get("/")).status == 200
+
+
+async def test_a_test_shows_what_became_of_it(api: Api, db: psycopg.Connection):
+    webhook, daemon = add_webhook(db), sign_on(db)
+    browser = Browser(api, make_token(db, "admin"))
+    sent = await browser.press(await browser.get(f"/webhooks/{webhook}"), do="test")
+    path = sent.headers["Location"]
+    assert path == f"/webhooks/{webhook}/tests/1"
+    waits = await browser.get(path)
+    assert "Waiting for a daemon" in waits.words
+    assert [one.get("data-again") for one in waits.all("section", id="test")] == ["1"]
+    (lease,) = expand(db, daemon).leases
+    assert "It is being sent" in (await browser.get(path)).words
+    record(db, daemon, retried(lease, 60.0))
+    again = await browser.get(path)
+    assert "Not delivered yet" in again.words and "Attempt 2 is due in" in again.words
+    db.execute("select pgrelay.retry_delivery(%s)", (lease.delivery_id,))
+    (lease,) = claim(db, daemon, webhook)
+    record(db, daemon, succeeded(lease, response_body=b"thanks"))
+    done = await browser.get(path)
+    assert "The receiver answered HTTP 200 after 4 ms" in done.words and "thanks" in done.words
+    assert [one.get("data-again") for one in done.all("section", id="test")] == [None]
+    other = Browser(api, make_token(db, "tenant", "2"))
+    assert (await other.get(path)).status == 404
+
+
 async def test_a_replay_is_counted_first_and_sent_once(api: Api, db: psycopg.Connection):
     webhook = add_webhook(db)
     for _ in range(3):
@@ -328,15 +402,39 @@ async def test_a_replay_is_counted_first_and_sent_once(api: Api, db: psycopg.Con
     browser = Browser(api, make_token(db, "admin"))
     form = await browser.get(f"/webhooks/{webhook}/replay")
     counted = await browser.press(form, do="count", since="2020-01-01T00:00")
-    assert "3 events" in counted.words
+    assert "3 events would be sent again" in counted.words and "about 1 second" in counted.words
     assert value(db, "select count(*) from pgrelay.deliveries") == 0
     for _ in range(2):
         sent = await browser.press(counted, do="send")
-        assert "3 deliveries were made" in sent.words
+        assert sent.headers["Location"] == "/replays/1?done=replay-begun"
     assert value(db, "select count(*) from pgrelay.deliveries") == 3
+    assert "3 of 3 events queued" in (await browser.get("/replays/1")).words
+    assert len((await browser.get("/deliveries?replay_id=1")).all("tr")) == 4
     for since in ("", "yesterday", "2999-01-01T00:00"):
         wrong = await browser.press(form, do="count", since=since)
         assert (wrong.status, wrong.all("input", id="since")[0].get("aria-invalid")) == (422, "true")
+
+
+async def test_a_replay_is_watched_stopped_and_resumed(api: Api, db: psycopg.Connection):
+    webhook = add_webhook(db, rate_limit_per_second=1)
+    for kind in ("order.paid", "order.paid", "order.made"):
+        add_event(db, kind)
+    db.execute("select pgrelay.start_replay(%s, '-infinity', p_event_types => '{order.paid}')", (webhook,))
+    browser, path = Browser(api, make_token(db, "tenant", "1")), "/replays/1"
+    page = await browser.get(path)
+    assert "1 of 2 events queued" in page.words and "no daemon is running" in page.words
+    assert "1 of 2" in (await browser.get(f"/replays?webhook_id={webhook}")).words
+    for verb, status in (("stop", "stopped"), ("resume", "running")):
+        done = await browser.press(page, do=verb)
+        page = await browser.get(done.headers["Location"])
+        assert value(db, "select status from pgrelay.replays") == status
+    again = await browser.post(
+        path, form_token=page.all("input", name="form_token")[0].get("value"), do="resume"
+    )
+    assert (again.status, "it is running" in again.words) == (409, True)
+    other = Browser(api, make_token(db, "tenant", "2"))
+    assert (await other.get(path)).status == 404
+    assert "Nothing was replayed yet" in (await other.get("/replays")).words
 
 
 async def test_a_database_that_is_away_gets_a_page_that_says_so(database: Database):

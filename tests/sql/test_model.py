@@ -42,7 +42,7 @@ STEPS = int(os.environ.get("PGRELAY_MODEL_STEPS", "40"))
 _CLEAR = """
     truncate pgrelay.outbox, pgrelay.feed_windows, pgrelay.webhook_configurations, pgrelay.webhook_health, pgrelay.webhook_owners,
         pgrelay.subscriptions, pgrelay.delivery_queue, pgrelay.order_releases, pgrelay.delivery_history, pgrelay.delivery_attempts,
-        pgrelay.daemons, pgrelay.metric_deltas;
+        pgrelay.daemons, pgrelay.metric_deltas, pgrelay.replays;
     insert into pgrelay.feed_windows (from_snapshot, to_snapshot) select s, s from pg_current_snapshot() as s;
 """
 #: The wait of every retry and every hold is over.

@@ -5,6 +5,7 @@ import pytest
 
 from support.plans import Read, reads
 from support.queue import (
+    add_event,
     add_events,
     add_webhook,
     claim,
@@ -129,6 +130,22 @@ def test_every_hot_statement_reads_by_index_and_little(loaded: psycopg.Connectio
         with reads(db) as done:
             assert len(db.execute(query.encode(), (leases[0].delivery_id,)).fetchall()) == 1
         check(done, 60)
+
+
+def test_a_slice_of_a_replay_reads_a_slice(loaded: psycopg.Connection) -> None:
+    db = loaded
+    webhook = add_webhook(db)
+    add_events(db, 1000, company_id="1")
+    add_events(db, 5000, company_id="2")
+    add_event(db)
+    db.execute("select pgrelay.start_replay(%s, '-infinity')", (webhook,))
+    db.execute(
+        "update pgrelay.delivery_queue set next_attempt_at = clock_timestamp() + interval '1 h' where webhook_id = %s",
+        (webhook,),
+    )
+    with reads(db) as done:
+        assert value(db, "select sum(added) from pgrelay.feed_replays()") == 160
+    check(done, 3500)
 
 
 def test_what_failed_lately_is_found_by_indexes_that_hold_nothing_else(db: psycopg.Connection) -> None:

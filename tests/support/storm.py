@@ -6,6 +6,7 @@ A receiver in a busy process reads late: `lag` says by how much. Requests that a
 when it goes on, cannot be called back: they are strays, and count for no limit and no order.
 """
 
+import asyncio
 import hashlib
 import hmac
 from bisect import bisect_left, bisect_right
@@ -17,8 +18,12 @@ from typing import Any, NamedTuple
 
 #: A change holds once the daemons have heard of it, between whatever else they do.
 NOTICE = 5.0
+#: What a receiver asked of one daemon the other knows by then, which looks once a second.
+HEARD = 3.0
 #: So long after it goes on, what a stopped daemon had begun may still leave.
 STRAY = 1.0
+#: So soon a request goes out again whose connection ended as it was used again.
+ONCE_MORE = 1.5
 #: A cut-off request is over for its sender before it is for the receiver.
 CUT_OFF = 0.2
 FOREVER = float("inf")
@@ -98,6 +103,20 @@ class Diary:
     stops: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     #: When the receiver looked, and how late that was.
     lags: list[tuple[float, float]] = field(default_factory=list)
+    #: In words, for who has to find out what went wrong.
+    told: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Something was done."""
+        self.told.append(f"{asyncio.get_running_loop().time():.2f} {text}")
+
+    async def watch_the_clock(self) -> None:
+        """How late this loop reads what has come; until cancelled."""
+        now = asyncio.get_running_loop().time
+        while True:
+            before = now()
+            await asyncio.sleep(0.005)
+            self.lags.append((now(), now() - before - 0.005))
 
     def lag(self, at: float) -> float:
         """How much earlier than `at` something may have come that was read then."""
@@ -195,17 +214,17 @@ def _left_alone(
 ) -> Iterator[str]:
     """429 and 503 with Retry-After hold back all of it, once all daemons know."""
     for busy in arrivals:
-        if busy.status not in (429, 503) or busy.retry_after <= NOTICE or busy.stray:
+        if busy.status not in (429, 503) or busy.retry_after <= HEARD or busy.stray:
             continue
         until = busy.ended + busy.retry_after
         if any(busy.ended - 0.1 <= moment < until for moment in terms.freed) or any(
-            busy.at - 0.1 <= stopped <= busy.ended + NOTICE
+            busy.at - 0.1 <= stopped <= busy.ended + HEARD
             for stops in diary.stops.values()
             for stopped, _ in stops
         ):
             continue
         for one in arrivals:
-            if busy.ended + NOTICE < one.at < until and not one.stray:
+            if busy.ended + HEARD < one.at < until and not one.stray:
                 yield f"called at {one.at:.2f}, {until - one.at:.2f} s before it wanted to be ({busy.ended:.2f})"
 
 
@@ -213,10 +232,15 @@ def _on_record(
     webhook: int, terms: Terms, arrivals: list[Arrival], events: dict[str, Event],
     attempts: dict[tuple[int, int, int], list[int | None]],
 ) -> Iterator[str]:  # fmt: skip
-    """Every request that came is an attempt on record, perhaps of unknown end."""
+    """Every request that came is an attempt on record, perhaps of unknown end, but for one that went out once more."""
     came: dict[tuple[int, int, int], int] = defaultdict(int)
+    broken: dict[tuple[int, int, str], float] = {}
     for one in arrivals:
-        came[webhook, events[one.key].id, one.attempt] += 1
+        event = events[one.key].id
+        if one.at > broken.pop((event, one.attempt, one.daemon), 0.0) + ONCE_MORE:
+            came[webhook, event, one.attempt] += 1
+        if one.status is None:
+            broken[event, one.attempt, one.daemon] = one.at
         if one.attempt > terms.most_attempts:
             yield f"event {events[one.key].id} was attempt {one.attempt} of {terms.most_attempts}"
     for what, count in came.items():

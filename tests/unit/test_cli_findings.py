@@ -217,8 +217,9 @@ def test_capture_errors_transactions_and_sequences_name_their_mend():
     assert levels(findings.of_transactions([{"who": "pid 1", "seconds": 400.0}])) == [Level.INFO]
     row = {"sequence": "pgrelay.outbox_id_seq", "last_value": 1, "highest": 9}
     assert findings.of_sequences([row])[0].mend == "select setval('pgrelay.outbox_id_seq', 9);"
-    assert findings.of_api([], "relay") == []
-    assert findings.of_api(["pgrelay_tenant"], "relay")[0].mend == "grant pgrelay_tenant to relay;"
+    assert findings.of_api([], [], "relay") == []
+    assert findings.of_api(["pgrelay_tenant"], [], "relay")[0].mend == "grant pgrelay_tenant to relay;"
+    assert findings.of_api(["pgrelay_tenant"], ["pgrelay_tenant"], "relay") == [], "it cannot be granted yet"
     assert findings.of_roles([]) == []
     assert levels(findings.of_roles(["pgrelay_reader"])) == [Level.INFO]
 

@@ -81,6 +81,22 @@ def test_a_reader_that_has_gone_ends_a_command_quietly():
     assert running.returncode == 141
 
 
+@pytest.mark.parametrize("how", ["exec {} completion fish >&-", "exec {} completion fish >/dev/full"])
+def test_output_that_cannot_be_written_ends_a_command_without_a_traceback(how):
+    done = subprocess.run(
+        ["sh", "-c", how.format(f"{sys.executable} -m pgrelay")],
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": _path()},
+    )
+    assert (done.returncode, done.stderr) in {
+        (0, ""),
+        (74, "pgrelay: the output cannot be written: No space left on device\n"),
+    }
+    assert (done.returncode == 0) == how.endswith(">&-")
+
+
 def _path():
     return ":".join(sys.path)
 

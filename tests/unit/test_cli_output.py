@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -142,5 +143,24 @@ def test_what_an_encoding_lacks_does_not_end_the_command():
     buffer = io.BytesIO()
     out = Output(out=io.TextIOWrapper(buffer, encoding="ascii"), err=io.StringIO())
     out.print("✓ fine")
+    out.print("✗ not fine: é")
     out.flush()
-    assert buffer.getvalue() == b"? fine\n"
+    assert buffer.getvalue() == b"+ fine\nx not fine: ?\n"
+
+
+def test_ctrl_c_at_a_question_interrupts_it_whoever_handles_the_signal_otherwise(monkeypatch):
+    class Interrupted(Terminal):
+        def readline(self):
+            signal.raise_signal(signal.SIGINT)
+            return "y\n"
+
+    noted = []
+    monkeypatch.setattr("sys.stdin", Interrupted())
+    before = signal.signal(signal.SIGINT, lambda *_: noted.append(1))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            output().confirm("Delete it?", yes=False)
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert noted == [1], "afterwards the signal is theirs again"

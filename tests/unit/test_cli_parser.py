@@ -102,6 +102,12 @@ def test_every_command_and_option_explains_itself():
         ("qqq", "there is no 'qqq'; there are demo, migrate"),
         ("", "the following arguments are required: COMMAND"),
         ("webhooks show x", "'x' is not a whole number from 1"),
+        (
+            "webhooks list --compnay 3",
+            "pgrelay webhooks list: unrecognized arguments: --compnay 3; did you mean --company?",
+        ),
+        ("webhooks delete 21 22", "pgrelay webhooks delete: unrecognized arguments: 22"),
+        ("webhooks show 9999999999999999999", "'9999999999999999999' is too big a number"),
         ("webhooks show 0", "'0' is not a whole number from 1"),
         ("adopt --keep-pending --cancel-pending", "not allowed with argument"),
         ("webhooks add --nam x", "required: --company, --name"),

@@ -461,7 +461,7 @@ def test_a_configuration_error_ends_with_the_exit_code_of_one():
 NO_YAML = {
     "tab": (
         "daemon:\n\tlease: 5\n",
-        "2:1: is not YAML: while scanning for the next token, found character that cannot start any token",
+        "2:1: is not YAML: a tab, where lines are indented with spaces",
     ),
     "colon in plain text": (
         "owner: a: b\n",

@@ -172,6 +172,40 @@ async def test_an_answer_before_the_request_is_written_is_an_answer_and_the_end_
     assert (talk.keeper.came_back, talk.wire.closed) == (0, True)
 
 
+@pytest.mark.parametrize(
+    ("begin", "more", "kind"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, ErrorKind.TOO_LARGE),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=", b"y" * 4000, ErrorKind.PROTOCOL),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n",
+            b"\0\0\0\xff\xff" * 1000,  # blocks of no bytes
+            ErrorKind.PROTOCOL,
+        ),
+    ],
+    ids=["informational", "extension", "compressed nothing"],
+)
+async def test_what_goes_on_and_says_nothing_is_ended_long_before_its_time(
+    begin: bytes, more: bytes, kind: ErrorKind
+):
+    talk = Talk()
+    talk.connection.data_received(begin + more)
+    for _ in range(1000):
+        if talk.wire.closed:
+            break
+        talk.connection.data_received(more)
+    assert talk.fault() is kind
+
+
+async def test_a_body_in_chunks_of_a_byte_is_no_nonsense():
+    talk = Talk(limit=100_000)
+    talk.connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(50_000):
+        talk.connection.data_received(b"1\r\nx\r\n")
+    talk.connection.data_received(b"0\r\n\r\n")
+    assert talk.answer().body == b"x" * 50_000
+
+
 async def test_a_body_without_a_length_ends_with_its_connection():
     talk = Talk()
     talk.connection.data_received(b"HTTP/1.1 200 OK\r\n\r\nall of")

@@ -47,6 +47,20 @@ async def test_method_target_headers_and_body_arrive_as_they_were_given():
     assert seen.header("Cookie") is None
 
 
+async def test_any_answer_is_taken_in_the_clear_unless_the_request_says_otherwise():
+    async with Receiver() as receiver, transport() as sender:
+        await sender.send(request(receiver.url()))
+        await sender.send(request(receiver.url(), **{"accept": "text/plain", "X-Acceptable": "1"}))
+    said = [
+        [(name.lower(), value) for name, value in seen.headers if name.lower().startswith("accept")]
+        for seen in receiver.seen
+    ]
+    assert said == [
+        [("accept", "*/*"), ("accept-encoding", "identity")],
+        [("accept", "text/plain"), ("accept-encoding", "identity")],
+    ]
+
+
 @pytest.mark.parametrize("size", [0, 70_000, 3 * 1024 * 1024])
 async def test_a_body_of_any_size_arrives_whole(size):
     body = bytes(range(256)) * (size // 256 + 1)

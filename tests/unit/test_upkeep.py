@@ -1,9 +1,11 @@
 """The chores: a lease that is kept, deadlines on time, dead daemons judged by one that may."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -18,11 +20,13 @@ from pgrelay.observation import (
 )
 from pgrelay.upkeep import (
     FireDeadlines,
+    Glance,
     Heartbeat,
     ReadFigures,
     ReleaseLapsed,
     Retain,
     WatchCapture,
+    lease_clock,
     run_forever,
 )
 
@@ -46,9 +50,12 @@ def heartbeat(
     beat: Callable[[], Awaitable[bool]],
     observed: list[Observation] | None = None,
     sign_on: Callable[[], Awaitable[None]] | None = None,
+    clock: Callable[[], float] = lease_clock,
 ) -> Heartbeat:
     observed = [] if observed is None else observed
-    return Heartbeat(beat, sign_on or answers(None), lease=10.0, observe=observed.append, identity=lambda: 7)
+    return Heartbeat(
+        beat, sign_on or answers(None), lease=10.0, observe=observed.append, identity=lambda: 7, clock=clock
+    )
 
 
 def test_a_lease_certainly_holds_for_four_fifths_of_its_time_from_when_the_beat_was_sent():
@@ -73,11 +80,15 @@ def test_a_daemon_judges_others_only_after_a_whole_lease_without_a_gap():
 
 
 async def test_it_beats_five_times_a_lease_and_sooner_than_a_second_after_a_failure():
-    made = heartbeat(answers(True, AWAY))
+    made = heartbeat(answers(True, AWAY), clock=lambda: 100.0)
     assert await made.once() == 2.0
-    held_from = asyncio.get_running_loop().time()
     assert await made.once() == 1.0
-    assert made.holds(held_from) and not made.holds(held_from + 8.0)
+    assert made.holds(100.0) and not made.holds(108.0)
+
+
+def test_a_lease_does_not_wait_for_a_machine_that_sleeps():
+    with patch("time.clock_gettime", {time.CLOCK_BOOTTIME: 200.0, time.CLOCK_MONOTONIC: 100.0}.get):
+        assert lease_clock() == 200.0
 
 
 async def test_a_daemon_declared_dead_says_so_and_signs_on_anew():
@@ -91,29 +102,96 @@ async def test_a_daemon_declared_dead_says_so_and_signs_on_anew():
     assert observed == [DaemonDeclaredDead(7)] and signed_on == [True]
 
 
+async def test_all_deadlines_that_passed_are_fired_however_many():
+    observed: list[Observation] = []
+    results = [
+        SimpleNamespace(fired=fired, dropped=dropped) for fired, dropped in [(150, 50), (200, 0), (1, 0)]
+    ]
+    await FireDeadlines(answers(*results), wake=lambda: None, observe=observed.append).once()
+    assert observed == [DeadlinesFired(150, 50), DeadlinesFired(200, 0), DeadlinesFired(1, 0)]
+
+
+class Called:
+    """Who was called, and when it was so far."""
+
+    def __init__(self, *looks: Any, poll_interval: float = 1.0) -> None:
+        self.names: list[str] = []
+        chores = {
+            name: lambda name=name: self.names.append(name)
+            for name in ("expiry", "leases", "metrics", "deadlines", "replays")
+        }
+        self.glance = Glance(
+            answers(*looks), poll_interval=poll_interval, poll=lambda: self.names.append("poll"), calls=chores
+        )
+
+
+def due(**what: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        **{
+            "events": False,
+            "deadline_in": None,
+            "expired": False,
+            "lapsed": False,
+            "counted": False,
+            "replays": False,
+            **what,
+        }
+    )
+
+
 @pytest.mark.parametrize(
-    ("result", "wait"),
+    ("what", "names"),
     [
-        (SimpleNamespace(fired=0, dropped=0, next_in=None), 0.5),
-        (SimpleNamespace(fired=0, dropped=0, next_in=3600.0), 0.5),
-        (SimpleNamespace(fired=0, dropped=0, next_in=0.2), 0.201),
-        (SimpleNamespace(fired=0, dropped=0, next_in=-0.2), 0.001),
-        (SimpleNamespace(fired=150, dropped=50, next_in=None), 0.0),
+        ({}, []),
+        ({"events": True}, ["poll"]),
+        ({"expired": True}, ["expiry"]),
+        ({"lapsed": True}, ["leases"]),
+        ({"counted": True}, ["metrics"]),
+        ({"replays": True}, ["replays"]),
+        ({"deadline_in": -3.0}, ["deadlines"]),
+        ({"deadline_in": 0.01}, ["deadlines"]),
+        ({"deadline_in": 0.95}, []),
     ],
 )
-async def test_deadlines_are_looked_for_when_the_next_one_passes_and_twice_a_second_at_least(
-    result: Any, wait: float
-):
-    made = FireDeadlines(answers(result), wake=lambda: None, observe=lambda _: None)
-    assert await made.once() == pytest.approx(wait)
+async def test_only_who_has_something_to_do_is_called(what: dict[str, Any], names: list[str]):
+    called = Called(due(**what))
+    assert await called.glance.once() == 0.9
+    await asyncio.sleep(0.05)
+    assert called.names == names
+
+
+async def test_nobody_polls_more_often_than_the_poll_interval_says():
+    called = Called(due(events=True), poll_interval=30.0)
+    for _ in range(3):
+        assert await called.glance.once() == 0.9
+    assert called.names == ["poll"]
+    assert await Called(due(), poll_interval=0.1).glance.once() == 0.1
+
+
+async def test_a_chore_that_was_called_while_it_worked_is_done_once_more():
+    called, done = asyncio.Event(), 0
+
+    class Chore:
+        name = "chore"
+
+        async def once(self) -> float:
+            nonlocal done
+            done += 1
+            if done < 3:
+                called.set()
+            return 0.0
+
+    working = asyncio.create_task(run_forever(Chore(), lambda _: None, called))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert done == 3, "and not again before it is called"
+    working.cancel()
 
 
 async def test_only_deadlines_that_fired_wake_the_deliverer():
     observed: list[Observation] = []
     woken: list[bool] = []
-    results = [
-        SimpleNamespace(fired=fired, dropped=dropped, next_in=None) for fired, dropped in [(0, 2), (3, 0)]
-    ]
+    results = [SimpleNamespace(fired=fired, dropped=dropped) for fired, dropped in [(0, 2), (3, 0)]]
     made = FireDeadlines(answers(*results), wake=lambda: woken.append(True), observe=observed.append)
     await made.once()
     assert woken == []

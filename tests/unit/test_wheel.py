@@ -51,5 +51,5 @@ def test_the_wheel_is_typed_pure_and_brings_the_command(wheel):
     [metadata] = [name for name in wheel.namelist() if name.endswith(".dist-info/WHEEL")]
     [commands] = [name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt")]
     assert "Tag: py3-none-any" in wheel.read(metadata).decode()
-    assert "pgrelay = pgrelay.cli.main:main" in wheel.read(commands).decode()
+    assert "pgrelay = pgrelay.__main__:run" in wheel.read(commands).decode()
     assert "pgrelay/py.typed" in wheel.namelist()

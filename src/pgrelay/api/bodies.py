@@ -164,12 +164,16 @@ BODIES: dict[str, Schema] = {
         optional=("event_id", "payload_format", "payload_template", "filter", "last"),
         description="What to try; what is left out is the webhook's own.",
     ),
-    "Replay": record(
+    "ReplayRequest": record(
         {
             "since": {**MOMENT, "description": "Events captured from then on …"},
             "until": {**MOMENT, "description": "… until before then; now if left out."},
-            "dry_run": {**FLAG, "default": False, "description": "Count only."},
+            "event_types": {
+                **SETTINGS["subscribed_events"],
+                "description": "Of these only (types, or callback.*); all that it subscribes to if left out.",
+            },
+            "dry_run": {**FLAG, "default": False, "description": "Count and estimate only."},
         },
-        optional=("until", "dry_run"),
+        optional=("until", "event_types", "dry_run"),
     ),
 }

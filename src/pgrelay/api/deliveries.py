@@ -1,16 +1,23 @@
-"""Deliveries and the attempts made for them; retry, cancel, replay."""
-
-from datetime import UTC, datetime
-from http import HTTPStatus
-from typing import Any
+"""Deliveries and the attempts made for them; retry, cancel."""
 
 from pgrelay.api import webhooks
 from pgrelay.api.call import Answer, Call, page
 from pgrelay.api.fields import page_of, ref
 from pgrelay.api.problems import Fault, conflict, invalid, not_found
-from pgrelay.api.route import COMPANY, EVENT_ID, EVENT_TYPE, RESOURCE, SINCE, UNTIL, WEBHOOK_ID, Route, listed
+from pgrelay.api.route import (
+    COMPANY,
+    EVENT_ID,
+    EVENT_TYPE,
+    REPLAY_ID,
+    RESOURCE,
+    SINCE,
+    UNTIL,
+    WEBHOOK_ID,
+    Route,
+    listed,
+)
 from pgrelay.api.validate import moment
-from pgrelay.db import admin_deliveries, admin_upkeep
+from pgrelay.db import admin_deliveries
 from pgrelay.db.admin import Row
 from pgrelay.delivery import Status
 
@@ -25,6 +32,7 @@ async def list_deliveries(call: Call) -> Answer:
         since=call.query.get("since"),
         until=call.query.get("until"),
         event_id=call.query.get("event_id"),
+        replay=call.query.get("replay_id"),
         company=call.company,
         before=before,
     )
@@ -90,23 +98,6 @@ async def _attempts(call: Call, **of: int) -> Answer:
     return page(rows, call.limit, "started_at", "id")
 
 
-async def replay(call: Call) -> Answer:
-    webhook_id = (await webhooks.found(call))["id"]
-    since = moment(call.body["since"])
-    until = moment(call.body["until"]) if "until" in call.body else datetime.now(UTC)
-    if since >= until:
-        raise invalid([Fault("it must be before until", pointer="/since")])
-    if call.body.get("dry_run"):
-        count = await admin_upkeep.replay_count(call.admin, webhook_id, since, until)
-        return Answer({"deliveries": count, "dry_run": True}, HTTPStatus.ACCEPTED)
-
-    async def send() -> dict[str, Any]:
-        count = await admin_upkeep.replay(call.admin, webhook_id, since, until)
-        return {"deliveries": count, "dry_run": False}
-
-    return Answer(await call.once(send), HTTPStatus.ACCEPTED)
-
-
 _DELIVERY = ref("Delivery")
 
 ROUTES = [
@@ -122,6 +113,7 @@ ROUTES = [
             status={"type": "string", "enum": [str(status) for status in Status]},
             event_type=EVENT_TYPE,
             event_id=EVENT_ID,
+            replay_id=REPLAY_ID,
             resource_id=RESOURCE,
             company_id=COMPANY,
             since=SINCE,
@@ -164,17 +156,5 @@ ROUTES = [
         attempts_of_webhook,
         page_of("Attempt"),
         query=listed(since=SINCE, until=UNTIL),
-    ),
-    Route(
-        "POST",
-        "/webhooks/{webhook_id}/replay",
-        "replay",
-        "Send past events to it again, delivered before or not",
-        replay,
-        ref("ReplayStarted"),
-        HTTPStatus.ACCEPTED,
-        body="Replay",
-        idempotent_by_key=True,
-        may_conflict=True,
     ),
 ]

@@ -72,6 +72,7 @@ def listed(**filters: Schema) -> dict[str, Schema]:
 COMPANY: Schema = {**TEXT, "maxLength": 200, "description": "Of this tenant only."}
 WEBHOOK_ID: Schema = {**ID, "maximum": 2**63 - 1, "description": "Of this webhook only."}
 EVENT_ID: Schema = {**ID, "maximum": 2**63 - 1, "description": "Of this event only."}
+REPLAY_ID: Schema = {**ID, "maximum": 2**63 - 1, "description": "Of this replay only."}
 EVENT_TYPE: Schema = {
     **TEXT,
     "maxLength": 200,

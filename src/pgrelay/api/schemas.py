@@ -4,7 +4,7 @@ One text for three uses: requests are checked against it, the OpenAPI document c
 """
 
 from pgrelay.api.bodies import BODIES, SETTINGS
-from pgrelay.api.fields import COUNT, FLAG, ID, MOMENT, TEXT, Schema, nullable, record
+from pgrelay.api.fields import COUNT, FLAG, ID, MOMENT, TEXT, Schema, nullable, record, ref
 from pgrelay.delivery import ErrorKind, Status
 
 _SHOWN: Schema = {
@@ -48,6 +48,7 @@ _DELIVERY: dict[str, Schema] = {
     "finished_at": nullable(MOMENT),
     "last_status_code": nullable({"type": "integer"}),
     "last_error": nullable(TEXT),
+    "replay_id": {"type": ["integer", "null"], "description": "The replay that made it."},
     "webhook_name": {**nullable(TEXT), "description": "Null when the webhook was deleted."},
     "event_type": {
         **nullable(TEXT),
@@ -85,6 +86,56 @@ _EVENT: dict[str, Schema] = {
     "company_id": TEXT,
     "idempotency_key": TEXT,
     "occurred_at": MOMENT,
+}
+_SECONDS: Schema = {"type": ["number", "null"]}
+_PREVIEW: dict[str, Schema] = {
+    "events": COUNT,
+    "bytes": {**COUNT, "description": "Of their bodies."},
+    "event_types": {"type": "object", "additionalProperties": COUNT, "description": "How many of each type."},
+    "first_event_at": nullable(MOMENT),
+    "last_event_at": nullable(MOMENT),
+    "per_second": {
+        **_SECONDS,
+        "description": "How many a replay adds at most, by the webhook's limits and requests.",
+    },
+    "estimated_seconds": {**_SECONDS, "description": "How long it may take."},
+    "kept_since": {**nullable(MOMENT), "description": "Events from before then are gone."},
+    "warnings": {"type": "array", "items": TEXT},
+}
+_REPLAY: dict[str, Schema] = {
+    "id": ID,
+    "webhook_id": ID,
+    "webhook_name": {**nullable(TEXT), "description": "Null when the webhook was deleted."},
+    "company_id": TEXT,
+    "since": MOMENT,
+    "until": MOMENT,
+    "event_types": {
+        "type": ["array", "null"],
+        "items": TEXT,
+        "description": "Null: all that it subscribes to.",
+    },
+    "status": {
+        "type": "string",
+        "enum": ["running", "stopped", "done"],
+        "description": "done: everything is queued; unfinished says how much of that is not delivered yet.",
+    },
+    "events": {**COUNT, "description": "Counted when it was started."},
+    "queued": {**COUNT, "description": "How many became deliveries so far."},
+    "skipped": {
+        **COUNT,
+        "description": "How many had outlived their retention, or are not subscribed to any more.",
+    },
+    "succeeded": COUNT,
+    "failed": COUNT,
+    "cancelled": COUNT,
+    "unfinished": {**COUNT, "description": "Pending or in flight."},
+    "estimated_seconds": {**_SECONDS, "description": "Until the last one is queued."},
+    "waits_because": {**nullable(TEXT), "description": "Why nothing more is queued at the moment."},
+    "note": {**nullable(TEXT), "description": "Who or what stopped it."},
+    "created_at": MOMENT,
+    "created_by": nullable(TEXT),
+    "started_at": {**MOMENT, "description": "Or resumed."},
+    "ended_at": nullable(MOMENT),
 }
 _LAST_TRIGGERED: Schema = {**nullable(MOMENT), "description": "When the last attempt was made."}
 _FIGURES: dict[str, Schema] = {
@@ -128,7 +179,16 @@ COMPONENTS: dict[str, Schema] = BODIES | {
             "events_matching": {**COUNT, "description": "Those of them that pass the filter."},
         }
     ),
-    "ReplayStarted": record({"deliveries": COUNT, "dry_run": FLAG}),
+    "ReplayStarted": record(
+        {
+            "deliveries": {**COUNT, "description": "How many there are, or would be."},
+            "dry_run": FLAG,
+            "replay_id": {"type": ["integer", "null"], "description": "Null if it was a dry run."},
+            "preview": {"anyOf": [ref("ReplayPreview"), {"type": "null"}], "description": "Of a dry run."},
+        }
+    ),
+    "ReplayPreview": record(_PREVIEW),
+    "Replay": record(_REPLAY),
     "Delivery": record(_DELIVERY),
     "Attempt": record(_ATTEMPT),
     "Event": record(_EVENT),

@@ -1,5 +1,5 @@
 """All routes of the API, in the order in which its document lists them."""
 
-from pgrelay.api import deliveries, events, webhooks
+from pgrelay.api import deliveries, events, replays, webhooks
 
-ROUTES = [*webhooks.ROUTES, *deliveries.ROUTES, *events.ROUTES]
+ROUTES = [*webhooks.ROUTES, *deliveries.ROUTES, *replays.ROUTES, *events.ROUTES]

@@ -269,6 +269,7 @@ ROUTES = [
         body_required=False,
         if_match=None,
         etag=True,
+        may_conflict=True,
     ),
     Route(
         "POST",

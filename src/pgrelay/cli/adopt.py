@@ -11,14 +11,25 @@ async def adopt(context: Context) -> int:
     async with context.admin() as admin:
         problem = await admin_upkeep.copy_problem(admin, environment)
         unfinished = await admin_upkeep.unfinished(admin)
-        out.value({"problem": problem, "environment": environment, "unfinished_deliveries": unfinished})
+        events = await admin_upkeep.unexpanded(admin)
+        out.value(
+            {
+                "problem": problem,
+                "environment": environment,
+                "unfinished_deliveries": unfinished,
+                "events_waiting": events,
+            }
+        )
         if problem is None:
             out.say(
                 f"Nothing to do: database {admin.database} is the original, for environment {environment}."
             )
             return 0
         out.print(f"Database {admin.database}: {problem}.")
-        out.print(f"It holds {count(unfinished, 'unfinished delivery', 'unfinished deliveries')}.")
+        out.print(
+            f"It holds {count(unfinished, 'unfinished delivery', 'unfinished deliveries')}"
+            f" and {count(events, 'event')} not yet turned into deliveries."
+        )
         if context.argument("keep_pending"):
             pending, consequence = "keep", "and send them from here"
         elif context.argument("cancel_pending"):

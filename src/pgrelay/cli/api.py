@@ -28,7 +28,7 @@ async def api(context: Context) -> int:
                 f"{listen} is an address that others can reach, and there is no token yet",
                 "Make one first: pgrelay tokens create --help",
             )
-        for finding in findings.of_api(await admin_checks.roles_not_taken(admin), admin.role):
+        for finding in findings.of_api(await admin_checks.roles_not_taken(admin), [], admin.role):
             context.out.say(f"Warning: {finding.message}.\n  {finding.mend}")
 
     async def open_connection() -> Connection:

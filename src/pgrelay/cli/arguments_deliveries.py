@@ -49,18 +49,38 @@ def add_deliveries(commands: Commands) -> None:
         "replay",
         "replay:replay",
         "send past events to a webhook again",
-        description="Send events of a stretch of time to a webhook, delivered before or not: the same bodies and keys.",
-        epilog="  pgrelay replay --webhook 3 --since 2h --dry-run\n",
+        description="Send events of a stretch of time to a webhook, delivered before or not: the same bodies and"
+        "\nkeys, behind its live ones. It is counted first, and goes on without this command.",
+        epilog="  pgrelay replay --webhook 3 --since 2h --dry-run\n"
+        "  pgrelay replay --webhook 3 --since 2h --event 'callback.*' --watch\n",
     )
     replay.add_argument("--webhook", required=True, type=positive, metavar="ID")
     replay.add_argument("--since", required=True, type=moment, metavar=_TIME, help="2h, or 2026-11-01T08:30")
     replay.add_argument("--until", type=moment, metavar=_TIME, help="up to then (now)")
-    replay.add_argument("--dry-run", action="store_true", help="count them, and do nothing")
+    replay.add_argument("--dry-run", action="store_true", help="count and estimate, and do nothing")
+    replay.add_argument(
+        "--event", action="append", metavar="TYPE", help="of this type only, or 'callback.*'; repeat it"
+    )
+    replay.add_argument("--watch", action="store_true", help="follow it until all is delivered")
     yes(replay)
+
+    replays = Commands(commands.add("replays", None, "list, watch, stop and resume replays"), dest="verb")
+    replay_list = replays.add("list", "replay:list_replays", "replays, the newest first")
+    replay_list.add_argument("--webhook", type=positive, metavar="ID")
+    replay_list.add_argument("--running", action="store_true", help="only those that run")
+    replay_list.add_argument("--limit", type=positive, default=50, metavar="N", help="at most so many (50)")
+    showing = replays.add("show", "replay:show", "how far a replay is, and why it waits")
+    showing.add_argument("id", type=positive, metavar="ID")
+    showing.add_argument("--watch", action="store_true", help="follow it until all is delivered")
+    for name, what in (
+        ("stop", "queue no more of it; what is queued goes out"),
+        ("resume", "go on where it stopped"),
+    ):
+        replays.add(name, f"replay:{name}", what).add_argument("id", type=positive, metavar="ID")
 
     recapture = commands.add(
         "recapture",
-        "replay:recapture",
+        "recapture:recapture",
         "make the events that capture errors stand for",
         description="Make the events of changes that could not be captured, after their cause was mended.",
     )

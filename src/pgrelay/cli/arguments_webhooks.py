@@ -6,9 +6,9 @@ from pgrelay.cli.parser import Commands, header, positive, seconds, yes
 from pgrelay.payloads import FORMATS
 
 _SETTABLE = """\
+KEY=VALUE says the same as an option: url=https://… is --url https://…, rate_limit=5 is --rate-limit 5.
 KEY is one of: name, url, description, company_id, event (or subscribed_events: a comma-separated list),
-timeout (seconds), max_attempts, header.NAME (a custom header; empty removes it); or one of the
-options above, which stand behind: rate_limit=5 is --rate-limit 5.
+timeout (seconds), max_attempts, header.NAME (a custom header; empty removes it), or a limit's name.
 
   pgrelay webhooks set 3 url=https://example.com/hooks timeout=5 header.Authorization='Bearer …'
   pgrelay webhooks set 3 --rate-limit 0.5 --ordering resource --retry-schedule 'exponential 10s to 6h'
@@ -69,6 +69,7 @@ def add_webhooks(commands: Commands) -> None:
 
     setting = _one(verbs, "set", "webhooks:set_options", "change a webhook", epilog=_SETTABLE)
     setting.add_argument("options", nargs="*", metavar="KEY=VALUE", help="see below")
+    _changes(setting)
     _limits(setting)
     _content(setting)
 
@@ -169,6 +170,39 @@ def _content(parser: argparse.ArgumentParser) -> None:
             ),
         ),
     )
+
+
+def _changes(parser: argparse.ArgumentParser) -> None:
+    """The options of `add`, for what is changed. Each is kept as the KEY=VALUE that it stands for."""
+    for name, key, metavar, about in (
+        ("company", "company_id", "ID", "the tenant whose events it gets"),
+        ("name", "name", "NAME", None),
+        ("url", "url", "URL", "https://…"),
+        (
+            "event",
+            "subscribed_events",
+            "TYPE",
+            "instead of those it has; repeat it for several",
+        ),
+        ("header", None, "NAME=VALUE", "custom header; an empty value removes it; repeat it for several"),
+        ("timeout", "timeout", "SECONDS", "for the whole request, 1 to 120"),
+        ("max-attempts", "max_attempts", "N", "in all, the first included"),
+        ("description", "description", "TEXT", None),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            dest="limits",
+            action="append",
+            default=[],
+            metavar=metavar,
+            type=_header_option if key is None else f"{key}={{}}".format,
+            help=about,
+        )
+
+
+def _header_option(text: str) -> str:
+    name, value = header(text)
+    return f"header.{name}={value}"
 
 
 def _limits(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """`pgrelay check`: the doctor. Looks at everything, one finding a line, and the way to mend it below."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pgrelay.addresses import Policy
@@ -29,10 +30,15 @@ _MARKS = {
 
 
 async def check(context: Context) -> int:
-    found = []
+    found: list[Finding] = []
     async for finding in _all(context):
+        if found:
+            # what mends several in a row is said once, below the last
+            same = (found[-1].subject, found[-1].mend) == (finding.subject, finding.mend)
+            print_finding(context.out, replace(found[-1], mend="") if same else found[-1])
         found.append(finding)
-        print_finding(context.out, finding)
+    if found:
+        print_finding(context.out, found[-1])
     context.out.value([finding.as_row() for finding in found])
     errors, warnings = (
         sum(finding.level is level for finding in found) for level in (Level.ERROR, Level.WARNING)
@@ -129,12 +135,13 @@ async def _of_sources(admin: Admin, settings: Settings) -> list[Finding]:
     installed = await admin_sources.installed(admin)
     changes = plan(settings.owner, settings.sources, installed)
     may = await admin_checks.may_apply(admin, [source.table for source in settings.sources])
+    missing = await admin_checks.missing_roles(admin)
     return [
         findings.of_daemon_role(await admin_checks.missing_for_daemon(admin), admin.role),
         *findings.of_applying(may, admin.role),
-        *findings.of_roles(await admin_checks.missing_roles(admin)),
+        *findings.of_roles(missing),
         *(
-            findings.of_api(await admin_checks.roles_not_taken(admin), admin.role)
+            findings.of_api(await admin_checks.roles_not_taken(admin), missing, admin.role)
             if settings.http.listen
             else ()
         ),
@@ -151,6 +158,7 @@ async def _of_work(admin: Admin, settings: Settings) -> list[Finding]:
         *findings.of_daemons(await admin_upkeep.daemons(admin), now),
         *findings.of_health(await admin_upkeep.health(admin), now),
         *findings.of_urls(await admin_checks.urls(admin), policy),
+        *findings.of_unmade_events(await admin_checks.unmade_events(admin)),
         *findings.of_troubled(await admin_checks.troubled_webhooks(admin), now),
         findings.of_secrets(await admin_checks.secrets(admin), key_ids(settings.secrets.key)),
         *findings.of_sequences(await admin_checks.lagging_sequences(admin)),

@@ -134,7 +134,7 @@ async def _to_many(
     if len(failed) < len(results):
         out.print(f"{count(len(results) - len(failed), 'delivery', 'deliveries')} {done}.")
     for row in failed[:_TOLD]:
-        out.say(f"Delivery {row['id']}: {printable(row['message'])}. See pgrelay deliveries show {row['id']}")
+        out.say(f"Delivery {row['id']}: {printable(row['message'])}.")
     if len(failed) > _TOLD:
         out.say(f"… and {len(failed) - _TOLD:,} more.")
     return 1 if failed else 0

@@ -136,20 +136,38 @@ def of_applying(may: Row, role: str) -> list[Finding]:
     ]
 
 
+def of_unmade_events(unmade: Sequence[Row]) -> list[Finding]:
+    mend = "If the application makes it by pgrelay.emit(), all is well; GET /event-types lists what sources make."
+    return [
+        Finding(
+            Level.INFO,
+            f"webhook {row['id']}",
+            f"{row['name']} subscribes to {row['subscribed']}, which no source makes",
+            mend,
+        )
+        for row in unmade
+    ]
+
+
 def of_roles(missing: Sequence[str]) -> list[Finding]:
     if not missing:
         return []
-    mend = "Needed only to grant them to others: run pgrelay migrate as a role that may create roles."
-    return [Finding(Level.INFO, "privileges", f"there is no role {listed(missing)}", mend)]
+    mend = (
+        "Needed to grant them to others, and by the API for tokens of tenants and readers:"
+        " run pgrelay migrate as a role that may create roles."
+    )
+    return [Finding(Level.INFO, "privileges", f"there is no role {listed(missing, last='or')}", mend)]
 
 
-def of_api(not_taken: Sequence[str], role: str) -> list[Finding]:
-    if not not_taken:
+def of_api(not_taken: Sequence[str], missing: Sequence[str], role: str) -> list[Finding]:
+    """`not_taken`: roles that it is no member of; those that are `missing` altogether are told by of_roles."""
+    lacking = [name for name in not_taken if name not in missing]
+    if not lacking:
         return []
     message = (
-        f"it may not act for those who need {listed(not_taken)}: {role}, as whom it connects, is no member"
+        f"it may not act for those who need {listed(lacking)}: {role}, as whom it connects, is no member"
     )
-    return [Finding(Level.INFO, "api", message, f"grant {', '.join(not_taken)} to {quoted(role)};")]
+    return [Finding(Level.INFO, "api", message, f"grant {', '.join(lacking)} to {quoted(role)};")]
 
 
 def of_plan(changes: Sequence[Change], *, has_file: bool) -> list[Finding]:

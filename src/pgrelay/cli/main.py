@@ -1,10 +1,12 @@
 """`pgrelay`: from arguments to a command, and from whatever ends it to an exit code.
 
 0 fine · 1 found problems, or refused · 2 usage · 3 schema · 69 database unreachable · 70 a fault of pgrelay's own ·
-77 privilege missing · 78 configuration wrong, or the database is a copy · 130 interrupted · 141 nobody reads on.
+74 the output cannot be written · 77 privilege missing · 78 configuration wrong, or the database is a copy ·
+130 interrupted · 141 nobody reads on.
 """
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -17,6 +19,7 @@ from pgrelay.cli.text import indented, printable
 from pgrelay.errors import ConfigError, PgrelayError
 
 INTERNAL = 70
+CANNOT_WRITE = 74
 INTERRUPTED = 130
 NOBODY_READS = 141
 #: Set it to see where in the program an internal error arose.
@@ -25,6 +28,7 @@ DEBUG_VARIABLE = "PGRELAY_DEBUG"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Its exit code."""
+    _open_closed_streams()
     try:
         code = _run(argv)
         sys.stdout.flush()
@@ -35,10 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("\n")
         code = INTERRUPTED
     except BrokenPipeError:
-        # the interpreter flushes standard output once more as it ends, and would complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
         code = NOBODY_READS
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            _abandon_output()
+            _complain(f"the output cannot be written: {error.strerror}", "")
+            return CANNOT_WRITE
         if os.environ.get(DEBUG_VARIABLE):
             raise
         import traceback
@@ -50,6 +57,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         code = INTERNAL
     return code
+
+
+def _open_closed_streams() -> None:
+    """Started with a standard stream closed (`>&-`), the next socket would be taken for it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _abandon_output() -> None:
+    """The interpreter flushes standard output once more as it ends, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:

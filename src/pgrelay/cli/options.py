@@ -90,7 +90,8 @@ def read_options(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]
             meant = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"a webhook has no option {key!r}{meant}", "See pgrelay webhooks set --help")
         try:
-            values[column] = _READERS[column](text)
+            read = _READERS[column](text)
+            values[column] = values.get(column, []) + read if column == "subscribed_events" else read
         except ArgumentTypeError as fault:
             raise UsageError(f"{key}: {fault}", "See pgrelay webhooks set --help") from None
     return values, headers

@@ -6,6 +6,7 @@ their offset. Colours and fitting to the width are for terminals only; NO_COLOR 
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", 
 #: Columns of a table that are made narrower on a small terminal keep this many characters.
 _NARROWEST = 8
 _GAP = "  "
+#: For terminals that cannot show them, where ✓ and ✗ must not both become a question mark.
+_PLAIN = str.maketrans({"✓": "+", "✗": "x", "→": ">", "←": "<", "…": "..."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,13 @@ class Output:
             )
         self.err.write(f"{question} [y/N] ")
         self.err.flush()
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        # asyncio's handler would note Ctrl-C, and wait with us for the answer
+        noting = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            answer = sys.stdin.readline()
+        finally:
+            signal.signal(signal.SIGINT, noting)
+        if answer.strip().lower() not in {"y", "yes"}:
             raise Refused("nothing was changed", "")
 
     def _narrow(self, widths: list[int], columns: Sequence[Column]) -> None:
@@ -144,7 +153,11 @@ class Output:
 
     def _write(self, stream: TextIO, text: str) -> None:
         encoding = stream.encoding or "utf-8"
-        stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
+        stream.write(text + "\n")
 
 
 def _line(

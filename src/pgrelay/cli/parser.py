@@ -31,6 +31,18 @@ class Parser(argparse.ArgumentParser):
             **{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options}
         )
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; what a command does not know is said by that command, not by the top."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            option = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(option, self._option_string_actions, n=1)
+            self.error(
+                f"unrecognized arguments: {' '.join(unknown)}"
+                + (f"; did you mean {near[0]}?" if near else "")
+            )
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         wrong = _INVALID_CHOICE.search(message)
         if wrong:
@@ -181,7 +193,9 @@ def positive(text: str) -> int:
     """A whole number from 1."""
     if not text.isascii() or not text.isdigit() or int(text[:18]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text[:18])
+    if len(text) > 18:
+        raise argparse.ArgumentTypeError(f"{text!r} is too big a number")
+    return int(text)
 
 
 def payload_format(text: str) -> str:

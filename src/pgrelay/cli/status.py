@@ -6,11 +6,13 @@ from typing import Any
 
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Column, Output, Row
+from pgrelay.cli.replay import table as replays_table
 from pgrelay.cli.text import count, duration, listed, printable, relative
-from pgrelay.db import admin_upkeep
+from pgrelay.db import admin_replays, admin_upkeep
 from pgrelay.db.admin import Admin
 
 _WEBHOOKS = 10
+_REPLAYS = 10
 _STATE_STYLES = {
     "active": "green",
     "failing": "red",
@@ -42,6 +44,7 @@ async def _page(admin: Admin, out: Output) -> None:
         "daemons": await admin_upkeep.daemons(admin),
         "totals": await admin_upkeep.totals(admin),
         "webhooks": await admin_upkeep.webhooks_by_health(admin, _WEBHOOKS),
+        "replays": await admin_replays.replays(admin, status="running", limit=_REPLAYS),
         "capture_errors": await admin_upkeep.capture_errors(admin),
         "deadlines": await admin_upkeep.deadlines(admin),
     }
@@ -51,6 +54,9 @@ async def _page(admin: Admin, out: Output) -> None:
     _print_queue(out, page["health"], now)
     _print_totals(out, page["totals"])
     _print_webhooks(out, page["webhooks"], page["health"], now)
+    if page["replays"]:
+        _heading(out, "Replays that run")
+        replays_table(out, page["replays"], now)
     _print_errors(out, page["capture_errors"], now)
     _print_deadlines(out, page["deadlines"], now)
 

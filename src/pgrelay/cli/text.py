@@ -42,12 +42,22 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def listed(words: Iterable[str], most: int = 10) -> str:
+def bytes_of(number: int) -> str:
+    """`532 bytes`, `1.2 kB`, `48 MB`."""
+    size, unit = float(number), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return count(number, "byte") if unit == "bytes" else f"{size:.3g} {unit}"
+
+
+def listed(words: Iterable[str], most: int = 10, last: str = "and") -> str:
     """`a, b and c`; beyond `most`, how many more there are."""
     found = list(words)
     if len(found) > most:
         return f"{', '.join(found[:most])} and {len(found) - most} more"
-    return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]])) if found else ""
+    return f" {last} ".join(filter(None, [", ".join(found[:-1]), found[-1]])) if found else ""
 
 
 def printable(text: str, *, lines: bool = False) -> str:

@@ -17,6 +17,7 @@ async def uninstall(context: Context) -> int:
             out.print("\n".join(f"{statement};" for statement in ["begin", *statements, "commit"]))
             out.print(f"-- If no other database of the cluster has pgrelay: {_ROLES}")
             return 0
+        await admin_sources.refuse_who_may_not_uninstall(admin)
         alive = [row["name"] for row in await admin_upkeep.daemons(admin) if row["alive"]]
         if alive:
             raise Refused(

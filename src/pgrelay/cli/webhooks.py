@@ -9,7 +9,7 @@ from pgrelay.cli.output import Column, Output, Row
 from pgrelay.cli.parser import UsageError
 from pgrelay.cli.status import rate, state, state_style
 from pgrelay.cli.text import count, duration, printable, relative
-from pgrelay.db import admin_webhooks
+from pgrelay.db import admin_checks, admin_webhooks
 from pgrelay.db.admin import Admin
 from pgrelay.errors import NotPermitted, Refused
 from pgrelay.masking import MASK
@@ -110,6 +110,7 @@ async def add(context: Context) -> int:
         context.out.print(f"Webhook {new} added: {printable(row['name'])}, {printable(row['url'])}")
         print_secret(context.out, secret, new)
         _warn_of_policy(context, row["url"])
+        await _warn_of_events(context, admin, new)
         context.out.say(f"Next: pgrelay webhooks test {new}")
     return 0
 
@@ -146,6 +147,11 @@ def _warn_of_policy(context: Context, url: str) -> None:
         )
 
 
+async def _warn_of_events(context: Context, admin: Admin, webhook_id: int) -> None:
+    for row in await admin_checks.unmade_events(admin, webhook_id):
+        context.out.say(f"Warning: no source makes {row['subscribed']}; only pgrelay.emit() could.")
+
+
 async def set_options(context: Context) -> int:
     options = [*context.argument("options"), *context.argument("limits")]
     if not options:
@@ -164,6 +170,8 @@ async def set_options(context: Context) -> int:
         )
         if "url" in values:
             _warn_of_policy(context, row["url"])
+        if "subscribed_events" in values:
+            await _warn_of_events(context, admin, webhook_id)
     return 0
 
 

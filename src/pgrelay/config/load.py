@@ -127,6 +127,8 @@ def _compose(content: bytes, origin: str, findings: Findings) -> Table:
         mark = error.problem_mark or error.context_mark
         place = Place(origin, mark.line + 1, mark.column + 1) if mark else Place(origin)
         what = f"{error.context}, {error.problem}" if error.context else str(error.problem)
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            what = "a tab, where lines are indented with spaces"
         raise _not_yaml(place, f"is not YAML: {what}") from None
     except yaml.YAMLError as error:
         raise _not_yaml(Place(origin), f"is not YAML: {error}") from None

@@ -11,9 +11,9 @@ from pgrelay.db.admin_webhooks import HEALTH
 
 #: What a daemon calls, and the tables that it writes: these functions run with its own rights.
 DAEMON_VERBS = (
-    "cancel_orphans copy_problem claim expand expire_deliveries finish_pending fire_deadlines fold_metrics give_back"
-    " give_back_unknown heartbeat note_results pending_webhooks prune record_outcomes release_lapsed rotate"
-    " seal_webhook seal_with sign_off sign_on webhooks_to_seal"
+    "cancel_orphans copy_problem claim expand expire_deliveries feed_replays finish_pending fire_deadlines fold_metrics"
+    " glance give_back give_back_unknown heartbeat note_results pending_webhooks prune record_outcomes release_lapsed"
+    " rotate seal_webhook seal_with sign_off sign_on webhooks_to_seal"
 )
 _DAEMON_WRITES = (
     "daemons delivery_attempts delivery_history delivery_queue feed_windows metric_deltas webhook_health"
@@ -146,6 +146,18 @@ async def secrets(admin: Admin) -> Row:
 async def urls(admin: Admin) -> list[Row]:
     """Id, name and URL of active webhooks; what is masked in them does not matter for where they lead."""
     return await admin.rows("select id, name, url from pgrelay.webhooks where is_active order by id")
+
+
+async def unmade_events(admin: Admin, webhook_id: int | None = None) -> list[Row]:
+    """What active webhooks (or this one) subscribe to and no source makes: a misspelt type, or one that is emitted."""
+    return await admin.rows(
+        "with known as materialized (select array(select distinct p from pgrelay.event_types() as t,"
+        "                            unnest(pgrelay.event_patterns(t.event_type)) as p) as patterns)"
+        " select w.id, w.name, s as subscribed from known, pgrelay.webhooks w, unnest(w.subscribed_events) as s"
+        " where w.is_active and w.company_id <> 'pgrelay' and cardinality(known.patterns) > 0"
+        " and s <> all (known.patterns) and (%(id)s::bigint is null or w.id = %(id)s) order by w.id, s limit 20",
+        id=webhook_id,
+    )
 
 
 async def troubled_webhooks(admin: Admin) -> list[Row]:

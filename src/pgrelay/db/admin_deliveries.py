@@ -16,6 +16,7 @@ where (%(webhook)s::bigint is null or d.webhook_id = %(webhook)s)
     and (%(since)s::timestamptz is null or d.created_at >= %(since)s)
     and (%(until)s::timestamptz is null or d.created_at < %(until)s)
     and (%(event_id)s::bigint is null or d.event_id = %(event_id)s)
+    and (%(replay)s::bigint is null or d.replay_id = %(replay)s)
     and (%(before)s::bigint is null or d.id < %(before)s)
 """
 # Only where they are asked for: folding comes too late to make a join of a subquery behind an "or". A resource has few
@@ -50,6 +51,7 @@ class Filters(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
     event_id: int | None = None
+    replay: int | None = None
     company: str | None = None
     #: Delivery ids below it, for the next page.
     before: int | None = None

@@ -1,6 +1,12 @@
 """What the page shows beyond what the API answers: conditions of webhooks, hours for the chart, latest failures."""
 
-from pgrelay.db.admin import Admin, Row
+from pgrelay.db.admin import EVERYTHING, Admin, Row
+
+#: Requests by duration, as the view metrics has them.
+_BUCKETS = (
+    "array[sum(le_5_ms), sum(le_10_ms), sum(le_25_ms), sum(le_50_ms), sum(le_100_ms), sum(le_250_ms), sum(le_500_ms),"
+    " sum(le_1000_ms), sum(le_2500_ms), sum(le_5000_ms), sum(le_10000_ms), sum(gt_10000_ms)]::bigint[]"
+)
 
 #: The first that fits, in words.
 _STATE = (
@@ -51,9 +57,9 @@ async def hours(admin: Admin, count: int) -> list[Row]:
     return await admin.rows(
         "with h as (select date_trunc('hour', clock_timestamp(), 'UTC') as last),"
         " m as (select date_trunc('hour', minute, 'UTC') as hour, sum(deliveries_succeeded)::bigint as succeeded,"
-        f"   sum(deliveries_failed)::bigint as failed from {admin.schema}metrics"
+        f"   sum(deliveries_failed)::bigint as failed, {_BUCKETS} as buckets from {admin.schema}metrics"
         "   where minute >= (select last from h) - make_interval(hours => %(count)s - 1) group by 1)"
-        " select g.hour, coalesce(m.succeeded, 0) as succeeded, coalesce(m.failed, 0) as failed from h"
+        " select g.hour, coalesce(m.succeeded, 0) as succeeded, coalesce(m.failed, 0) as failed, m.buckets from h"
         " cross join generate_series(h.last - make_interval(hours => %(count)s - 1), h.last, '1 hour') as g(hour)"
         " left join m on m.hour = g.hour order by g.hour",
         count=count,
@@ -69,6 +75,37 @@ async def failures(admin: Admin, limit: int) -> list[Row]:
         " where a.error_kind is not null and a.started_at > clock_timestamp() - interval '1 day'"
         " order by a.started_at desc limit %s",
         limit,
+    )
+
+
+async def latest(admin: Admin, webhook: int | None, only_failed: bool, limit: int) -> list[Row]:
+    """The newest attempts: of one webhook, or of all.
+
+    There is an index of each webhook's attempts by their start, and none of all. The newest of all are of the webhooks
+    that were called last, so only as many of them are asked; a tenant has few.
+    """
+    mine = "select id from pgrelay.webhook_configurations order by id desc limit 500"
+    recent = (
+        "select webhook_id from pgrelay.metric_deltas union"
+        " (select webhook_id from pgrelay.webhook_totals order by last_triggered_at desc nulls last limit %(limit)s)"
+    )
+    asked = recent if admin.schema == EVERYTHING else mine
+    if webhook is not None:
+        asked = "select %(webhook)s::bigint"
+    return await admin.rows(
+        "select a.*, w.name as webhook_name, o.event_type, o.resource_id"
+        f" from (select a.* from ({asked}) as asked (id) cross join lateral ("
+        "   select a.id, a.delivery_id, a.event_id, a.webhook_id, a.attempt, a.started_at, a.duration_ms,"
+        f"    a.status_code, a.error_kind, a.error_message from {admin.schema}delivery_attempts a"
+        "   where a.webhook_id = asked.id and (not %(failed)s or a.error_kind is not null)"
+        "   order by a.started_at desc limit %(limit)s) as a"
+        "   order by a.started_at desc, a.id desc limit %(limit)s) as a"
+        " left join pgrelay.webhook_configurations w on w.id = a.webhook_id"
+        f" left join {admin.schema}outbox o on o.id = a.event_id"
+        " order by a.started_at desc, a.id desc",
+        webhook=webhook,
+        failed=only_failed,
+        limit=limit,
     )
 
 

@@ -159,10 +159,29 @@ async def _refuse_who_may_not_watch(admin: Admin) -> None:
     )
     if row is None or row["may"]:
         return
-    remedy = f"Run it as {row['owner']}, who installed the schema: PGUSER={row['owner']} pgrelay apply"
+    raise NotPermitted(f"{admin.role} may not change what is watched", _as_owner(admin, row))
+
+
+async def refuse_who_may_not_uninstall(admin: Admin) -> None:
+    """Raise NotPermitted for who does not own the schema, before anything is asked or locked."""
+    row = await admin.one(
+        "select n.nspowner::regrole::text as owner, r.rolsuper as owner_is_super,"
+        " pg_has_role(n.nspowner, 'usage') as may"
+        " from pg_namespace n join pg_roles r on r.oid = n.nspowner where n.nspname = 'pgrelay'"
+    )
+    if row is not None and not row["may"]:
+        raise NotPermitted(f"{admin.role} may not drop the schema pgrelay", _as_owner(admin, row))
+
+
+def _as_owner(admin: Admin, row: Row) -> str:
+    """What to do where only who installed the schema may."""
+    owner = row["owner"]
+    remedy = (
+        f"Run it as {owner}, who installed the schema: database.dsn (or PGRELAY_DATABASE_DSN) names the user"
+    )
     if not row["owner_is_super"]:
-        remedy += f"\nOr let this role act for it: grant {row['owner']} to {quoted(admin.role)};"
-    raise NotPermitted(f"{admin.role} may not change what is watched", remedy)
+        remedy += f"\nOr let this role act for it: grant {owner} to {quoted(admin.role)};"
+    return remedy
 
 
 async def _not_granted(admin: Admin, tables: list[str]) -> Refused:

@@ -1,7 +1,5 @@
 """What an operator asks of the installation as a whole: whose copy it is, who runs, how it goes."""
 
-from datetime import datetime
-
 from pgrelay.db.admin import Admin, Row
 from pgrelay.db.admin_webhooks import HEALTH
 
@@ -9,6 +7,12 @@ from pgrelay.db.admin_webhooks import HEALTH
 async def copy_problem(admin: Admin, environment: str) -> str | None:
     """Why nothing may be sent from this database; None when it is the original."""
     found: str | None = await admin.value("select pgrelay.copy_problem(%s)", environment)
+    return found
+
+
+async def unexpanded(admin: Admin) -> int:
+    """How many committed events no daemon has turned into deliveries yet."""
+    found: int = await admin.value("select events from pgrelay.unexpanded_events()")
     return found
 
 
@@ -92,20 +96,6 @@ async def deadlines(admin: Admin) -> list[Row]:
         "select source, event_type, count(*) as armed, min(fire_at) as next_at"
         " from pgrelay.deadlines group by source, event_type order by next_at"
     )
-
-
-async def replay_count(admin: Admin, webhook_id: int, since: datetime, until: datetime) -> int:
-    """How many events a replay would send."""
-    return int(
-        await admin.value(
-            f"select count(*) from {admin.schema}replay_events(%s, %s, %s)", webhook_id, since, until
-        )
-    )
-
-
-async def replay(admin: Admin, webhook_id: int, since: datetime, until: datetime) -> int:
-    """Send them again; how many."""
-    return int(await admin.value(f"select {admin.schema}replay(%s, %s, %s)", webhook_id, since, until))
 
 
 async def recapture(admin: Admin, source: str | None, error_id: int | None) -> list[Row]:

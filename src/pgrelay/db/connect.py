@@ -6,13 +6,16 @@ libpq applies below any statement (a query in flight is saved by the latter alon
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pgrelay.config.nearest import nearest
 from pgrelay.errors import (
     ConfigError,
     DatabaseUnavailable,
@@ -46,11 +49,19 @@ def conninfo(dsn: str, *, application_name: str, connect_timeout: float) -> str:
             "connect_timeout": str(max(2, round(connect_timeout))),
         }
         return make_conninfo(dsn, **{key: value for key, value in defaults.items() if key not in given})
-    except psycopg.ProgrammingError:
+    except psycopg.ProgrammingError as error:
         raise ConfigError(
-            "database.dsn cannot be read as a connection string",
+            f"database.dsn cannot be read as a connection string{_misspelt(error)}",
             "Use postgresql://user@host:5432/name, or host=… dbname=… (see the PostgreSQL manual, 34.1.1).",
         ) from None
+
+
+def _misspelt(error: psycopg.ProgrammingError) -> str:
+    """Which option of a DSN was probably meant. Nothing else of libpq's message: it may quote a piece of a password."""
+    wrong = re.search(r'invalid connection option "(\w+)"', str(error))
+    known = [option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()]
+    meant = nearest(wrong[1], known) if wrong else None
+    return f": {wrong[1]!r} is no option, did you mean {meant!r}?" if wrong and meant else ""
 
 
 async def connect(
@@ -118,6 +129,15 @@ def translate(error: psycopg.Error) -> PgrelayError:
     if state.startswith("XX"):
         return DatabaseUnavailable(text, hint or "This is a fault inside the server; its log says more.")
     return Refused(text, hint, constraint=error.diag.constraint_name)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise ours for psycopg's errors."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from error
 
 
 class Link:

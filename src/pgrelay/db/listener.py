@@ -7,6 +7,7 @@ very connection runs, and drops the rest, which no error would tell.
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
 
@@ -55,17 +56,22 @@ class Listener:
             await asyncio.sleep(self._retry_in)
 
     async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
         connection = await self._open()
+        descriptor = connection.fileno()
         try:
             cursor = await connection.execute("select current_setting('max_prepared_transactions')")
             row = await cursor.fetchone()
             prepared = "0" if row is None else row[0]
             own = f"{CHANNEL}_{secrets.token_hex(8)}"
             await connection.execute(f'listen {CHANNEL}; listen "{own}"'.encode())
+            arrived = asyncio.Event()
+            # psycopg's notifies() wakes up ten times a second, which costs an idle daemon more than all else
+            loop.add_reader(descriptor, arrived.set)
             proven = False
             while True:
                 await self._ring(own)
-                if not await self._proof(connection, own):
+                if not await self._hear(connection, arrived, self._proof_timeout, own):
                     self._on_state(False, "a notification from another session did not arrive (a pooler?)")
                     proven = False
                 elif not proven:
@@ -76,24 +82,33 @@ class Listener:
                         self._on_state(
                             False, f"max_prepared_transactions is {prepared}: captures do not notify"
                         )
-                async for note in connection.notifies(timeout=self._proof_interval):
-                    if note.channel == CHANNEL:
-                        self._on_note(note.payload)
+                await self._hear(connection, arrived, self._proof_interval)
         except psycopg.Error as error:
             raise translate(error) from error
         finally:
+            loop.remove_reader(descriptor)
             await connection.close()
 
-    async def _proof(self, connection: AsyncConnection, own: str) -> bool:
-        """Whether the notification that was asked for comes in time. Others may come with it in one packet."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._proof_timeout
-        proven = False
-        while not proven and (left := deadline - loop.time()) > 0:
-            # to its end, never left by break or return: the rest of the packet would be lost
-            async for note in connection.notifies(timeout=left, stop_after=1):
-                if note.channel == own:
-                    proven = True
-                else:
-                    self._on_note(note.payload)
-        return proven
+    async def _hear(
+        self, connection: AsyncConnection, arrived: asyncio.Event, seconds: float, until: str | None = None
+    ) -> bool:
+        """Pass on what comes, for so many seconds or until something comes by the channel `until`: then True."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    await arrived.wait()
+                    arrived.clear()
+                    if until in self._take(connection):
+                        return True
+        return False
+
+    def _take(self, connection: AsyncConnection) -> set[str]:
+        """Take what the socket holds, and pass it on; the channels it came by."""
+        connection.pgconn.consume_input()
+        channels = set()
+        while (note := connection.pgconn.notifies()) is not None:
+            channel = note.relname.decode()
+            channels.add(channel)
+            if channel == CHANNEL:
+                self._on_note(note.extra.decode())
+        return channels

@@ -20,6 +20,14 @@ _LOCK = "select pg_advisory_xact_lock(hashtext('pgrelay'), hashtext('migrate'))"
 # What an installation by psql alone leaves open is filled in; what is known is changed by pgrelay.adopt() only.
 _ENVIRONMENT = "update pgrelay.installation set environment = {environment} where environment is null"
 _GRANTS = "grants.sql"
+# Roles that somebody made after the schema, or that this role may make now, lack what grants.sql gives them.
+_GRANTS_DUE = """
+select exists (
+    select from unnest(array['pgrelay_daemon', 'pgrelay_admin', 'pgrelay_reader', 'pgrelay_tenant']) as name
+    left join pg_roles r on r.rolname = name
+    where case when r.oid is null then (select rolcreaterole or rolsuper from pg_roles where rolname = current_user)
+               else not has_schema_privilege(r.oid, 'pgrelay', 'usage') end)
+"""
 
 
 async def migrate(connection: AsyncConnection, environment: str | None = None) -> list[str]:
@@ -50,11 +58,21 @@ async def migrate(connection: AsyncConnection, environment: str | None = None) -
             "Run pgrelay migrate again; pg_locks and pg_stat_activity show who holds it.",
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        user = await one(connection, "select current_user::text, current_database()::text")
-        role, database = user or ("the role", "the database")
+        user = await one(
+            connection,
+            "select current_user::text, current_database()::text,"
+            " (select nspowner::regrole::text from pg_namespace where nspname = 'pgrelay')",
+        )
+        role, database, owner = user or ("the role", "the database", None)
+        remedy = (
+            f"Run it as {owner}, who installed the schema: database.dsn, or PGRELAY_DATABASE_DSN, names the user"
+            if owner is not None
+            else f'As the database\'s owner: grant create on database "{database}" to "{role}";'
+        )
         raise NotPermitted(
-            f"{role} may not install the schema: {error.diag.message_primary}",
-            f'As the database\'s owner: grant create on database "{database}" to "{role}";',
+            f"{role} may not {'change' if owner is not None else 'install'} the schema:"
+            f" {error.diag.message_primary}",
+            remedy,
         ) from error
     except psycopg.Error as error:
         raise translate(error) from error
@@ -91,7 +109,11 @@ async def _pending(connection: AsyncConnection) -> list[tuple[str, str]]:
             "If nothing in it is needed: drop schema pgrelay cascade; then run pgrelay migrate.",
         )
     cursor = await connection.execute("select path, digest from pgrelay.schema_objects")
-    return _steps(numbers, dict(await cursor.fetchall()))
+    digests: dict[str, str] = dict(await cursor.fetchall())
+    due = await one(connection, _GRANTS_DUE)
+    if due is not None and due[0]:
+        digests.pop(_GRANTS, None)
+    return _steps(numbers, digests)
 
 
 def _steps(applied: dict[int, bool], digests: dict[str, str]) -> list[tuple[str, str]]:

@@ -58,6 +58,17 @@ class Lapsed:
     failed: int
 
 
+class Due(NamedTuple):
+    """What waits to be done; see glance() in SQL."""
+
+    events: bool
+    deadline_in: float | None
+    expired: bool
+    lapsed: bool
+    counted: bool
+    replays: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """Deadlines that fired or were dropped, and the seconds until the next one (None: none is armed)."""
@@ -219,7 +230,8 @@ class Store:
         rows = await self._rows(
             "select id, version, company_id, name, url, secret_key, previous_secret_key, previous_secret_expires_at,"
             " headers, timeout_seconds, max_retry_attempts, retry_schedule, max_concurrency, rate_limit_per_second,"
-            " payload_format, payload_template from pgrelay.webhook_configurations where id = any (%s::bigint[])",
+            " ordering = 'resource', payload_format, payload_template"
+            " from pgrelay.webhook_configurations where id = any (%s::bigint[])",
             numbers(ids),
         )
         return [self._webhook(row) for row in rows]
@@ -238,8 +250,8 @@ class Store:
             previous_secret_expires_at=row[7], headers=kept.headers or {},
             timeout_seconds=float(row[9]), max_retry_attempts=row[10],
             retry_schedule=None if row[11] is None else tuple(float(wait) for wait in row[11]),
-            max_concurrency=row[12], rate_limit=row[13],
-            payload_format=row[14], payload_template=row[15],
+            max_concurrency=row[12], rate_limit=row[13], ordered=row[14],
+            payload_format=row[15], payload_template=row[16],
             unsignable=unsignable if unsignable or secret else AWAITED,
         )  # fmt: skip
 
@@ -302,6 +314,10 @@ class Store:
     async def sign_off(self, daemon_id: int) -> None:
         """End the registration in good order."""
         await self._rows("select pgrelay.sign_off(%s)::text", daemon_id)
+
+    async def glance(self) -> Due:
+        """Whether anything waits to be done."""
+        return Due._make((await self._rows("select * from pgrelay.glance()"))[0])
 
     async def release_lapsed(self) -> list[Lapsed]:
         """Take back what dead daemons held."""

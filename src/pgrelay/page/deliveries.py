@@ -8,7 +8,7 @@ from pgrelay.db import admin_page
 from pgrelay.delivery import Status
 from pgrelay.page.view import Goto, Page, View, faults_by_field
 
-_FILTERS = ("status", "webhook_id", "event_type", "event_id", "resource_id")
+_FILTERS = ("status", "webhook_id", "event_type", "event_id", "resource_id", "replay_id")
 _PAGE = "50"
 _ATTEMPTS = "50"
 
@@ -22,11 +22,18 @@ async def show_list(view: View) -> Page:
         "filters": filters,
         "filtered": urlencode(filters),
         "paged": "cursor" in query,
+        "webhooks": await _named(view),
         "statuses": [str(status) for status in Status],
         "faults": faults_by_field(problem),
     }
     page = Page("deliveries.html", values)
     return page if problem is None else page._replace(status=problem.status)
+
+
+async def _named(view: View) -> dict[str, str]:
+    """Names of webhooks by id, to choose from; none where there are too many for that."""
+    found = await view.ask("list_webhooks", query={"limit": "100"})
+    return {} if found["next_cursor"] else {str(one["id"]): one["name"] for one in found["items"]}
 
 
 async def show(view: View) -> Page:
@@ -49,6 +56,7 @@ async def _shown(view: View, said: str | None = None) -> Page:
         "sent": await _sent(view, delivery) if event else None,
         "why": await admin_page.why_waiting(view.admin, delivery["id"]),
         "said": said,
+        "refresh": 2 if delivery["status"] in ("pending", "in_flight") else None,
     }
     return Page("delivery.html", values)
 

@@ -17,12 +17,13 @@ _HERE = Path(__file__).parent
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 #: What each says, and how it is marked; never by colour alone.
 _TONES = {
-    **dict.fromkeys(("healthy", "succeeded"), "good"),
-    **dict.fromkeys(("failing", "held", "paused", "expired", "cancelled", "inactive"), "warn"),
+    **dict.fromkeys(("healthy", "succeeded", "done"), "good"),
+    **dict.fromkeys(("failing", "held", "paused", "expired", "cancelled", "inactive", "stopped"), "warn"),
     **dict.fromkeys(("circuit open", "disabled", "failed"), "bad"),
 }
 STATIC = {
     "page.css": ("text/css", (_HERE / "static/page.css").read_bytes()),
+    "page.js": ("text/javascript; charset=utf-8", (_HERE / "static/page.js").read_bytes()),
     "icon.svg": ("image/svg+xml", (_HERE / "static/icon.svg").read_bytes()),
 }
 _STAMP = hashlib.sha256(b"".join(content for _, content in STATIC.values())).hexdigest()[:12]
@@ -44,8 +45,8 @@ def templates() -> Environment:
         "tone": tone,
         "ms": milliseconds,
     }
-    found.filters["sentence"] = sentence
-    found.globals |= {"version": __version__, "stamp": _STAMP, "bars": chart.bars}
+    found.filters |= {"sentence": sentence, "bytes": bytes_of, "span": span, "clock": clock}
+    found.globals |= {"version": __version__, "stamp": _STAMP, "bars": chart.bars, "lines": chart.lines}
     return found
 
 
@@ -72,6 +73,11 @@ def at(moment: datetime | None) -> Markup:
     )
 
 
+def clock(moment: datetime) -> str:
+    """The time of day in UTC, to the millisecond."""
+    return moment.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
 def _written(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
@@ -84,6 +90,22 @@ def milliseconds(number: int | None) -> str:
     if number is None:
         return "–"
     return f"{number} ms" if number < 10_000 else f"{number / 1000:.1f} s"
+
+
+def span(seconds: float) -> str:
+    """A length of time in words, by its largest unit."""
+    name, size = next(((name, size) for name, size in _UNITS if seconds >= size * 2), ("second", 1))
+    number = max(1, round(seconds / size))
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def bytes_of(number: int) -> str:
+    size, unit = float(number), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"
 
 
 def sentence(text: str) -> str:

@@ -17,13 +17,24 @@ from pgrelay.api.serve import Services
 from pgrelay.db.tokens import Access
 from pgrelay.errors import PgrelayError
 from pgrelay.observation import ApiFailed
-from pgrelay.page import catalogue, deliveries, gate, look, overview, preview, replay, webhook_form, webhooks
+from pgrelay.page import (
+    catalogue,
+    deliveries,
+    gate,
+    live,
+    look,
+    overview,
+    preview,
+    replay,
+    webhook_form,
+    webhooks,
+)
 from pgrelay.page.view import Goto, Page, View
 
 _SECURITY = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none';"
-        " frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self';"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -50,6 +61,7 @@ _PATHS = [
     *(Path(*given) for given in preview.PATHS),
     *(Path(*given) for given in replay.PATHS),
     *(Path(*given) for given in deliveries.PATHS),
+    *(Path(*given) for given in live.PATHS),
     Path("GET", "/event-types", catalogue.show),
 ]
 
@@ -223,6 +235,7 @@ class _Site:
             "may_change": access is not None and access.role != "reader",
             "form_token": gate.form_token(token) if access is not None else "",
             "here": "/" + request.path.split("/")[1],
+            "refresh": None,
             "notice": _NOTICES.get(request.query.get("done", "")),
             **page.values,
         }
@@ -243,9 +256,11 @@ _NOTICES = {
     "paused": "The webhook is paused: its deliveries wait.",
     "resumed": "The webhook goes on: its deliveries are sent again.",
     "deleted": "The webhook was deleted.",
-    "tested": "A test event was made. Its delivery appears here in a moment; reload the page for news.",
     "retried": "It is tried again.",
     "cancelled": "It is cancelled.",
+    "replay-begun": "The replay has begun. It goes on by itself; this page may be closed.",
+    "replay-stopped": "The replay is stopped. What was queued already goes out.",
+    "replay-resumed": "The replay goes on where it stopped.",
 }
 
 

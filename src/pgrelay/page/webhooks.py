@@ -41,7 +41,7 @@ async def act(view: View) -> Page | Goto:
     if verb == "test":
         made, problem = await view.attempt("test_webhook", key=view.form.get("key"))
         if problem is None:
-            return Goto(f"/deliveries?event_id={made['event_id']}&done=tested")
+            return Goto(f"/webhooks/{webhook_id}/tests/{made['event_id']}")
     elif verb == "delete":
         _, problem = await view.attempt("delete_webhook")
         if problem is None:

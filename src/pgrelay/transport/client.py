@@ -190,6 +190,9 @@ class Transport:
         return headers
 
 
+#: What is taken for an answer, where the request itself does not say so.
+_ACCEPT = ("Accept: */*\r\n", "Accept-Encoding: identity\r\n")
+_ACCEPT_ALL = "".join(_ACCEPT)
 _STOPPED = "pgrelay stopped while the request was under way"
 
 
@@ -222,6 +225,11 @@ class _Ways:
         text = "".join(lines)
         if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
             raise ValueError("a line break in a header")
+        if "ccept" in text or "CCEPT" in text:  # perhaps a header of the webhook's own
+            given = {name.lower() for name in headers}
+            text += "".join(line for line in _ACCEPT if line.partition(":")[0].lower() not in given)
+        else:
+            text += _ACCEPT_ALL
         return f"{opening}{text}Content-Length: {length}\r\n\r\n".encode()
 
     def kept(self, target: Target) -> Connection | None:

@@ -28,6 +28,9 @@ from pgrelay.transport.failures import (
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 _SWITCHING_PROTOCOLS = 101
+#: So many bytes on the wire for each of a body, at most: a chunk of one byte takes six. What goes on without saying
+#: anything (extensions of chunks, compressed nothing) would be read for as long as the request may take.
+_BULK = 16
 
 
 class Answer(NamedTuple):
@@ -54,6 +57,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_body",
+        "_bulk",
         "_decoder",
         "_ended",
         "_framed",
@@ -81,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._left = 0
-        self._head_size = self._status = 0
+        self._head_size = self._status = self._bulk = 0
         self._in_body = self._framed = self._ended = self._reusable = self._unasked = False
         self._decoder: _Decoder | None = None
         #: Monotonic seconds since when nobody uses it.
@@ -101,7 +105,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         assert self._answered is None
         self._headers, self._body, self._left = [], [], limit
-        self._head_size = 0
+        self._head_size, self._bulk = 0, MAX_HEAD + _BULK * limit
         self._in_body = self._framed = self._ended = self._reusable = False
         self._decoder = None
         answered = self._answered = asyncio.get_running_loop().create_future()
@@ -139,7 +143,9 @@ class Connection(asyncio.Protocol):
         if self._answered is None:
             self.give_up()  # nobody asked: a goodbye, or an answer that belongs to no request
             return
-        if not self._in_body:
+        if self._in_body:
+            self._bulk -= len(data)
+        else:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
@@ -157,6 +163,8 @@ class Connection(asyncio.Protocol):
             self._finish()
         elif not self._in_body and self._head_size > MAX_HEAD:
             self.give_up(too_large(self._host))
+        elif self._bulk < 0:
+            self.give_up(broken_body(self._host, "there is next to nothing in it, and no end"))
 
     def eof_received(self) -> bool:
         self._hung_up(None)
@@ -247,7 +255,7 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         if not self._in_body:  # it was an informational one: the answer proper is to come
-            self._headers, self._head_size = [], 0
+            self._headers = []
             return
         self._reusable = self._parser.should_keep_alive()
         self._finish_body()

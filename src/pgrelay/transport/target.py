@@ -18,7 +18,7 @@ class Target:
     authority: str
     #: Path and query, exactly as given.
     path: str
-    #: The first lines of a request: `POST … HTTP/1.1`, `Host`, `Accept`.
+    #: The first lines of a request: `POST … HTTP/1.1` and `Host`.
     opening: str
     #: The same for a proxy that forwards requests: it is told the whole URL.
     absolute_opening: str
@@ -32,7 +32,7 @@ class Target:
             raise ValueError("the URL has no host")
         authority = url.host_port_subcomponent or host
         path = url.raw_path_qs
-        rest = f" HTTP/1.1\r\nHost: {authority}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
+        rest = f" HTTP/1.1\r\nHost: {authority}\r\n"
         return cls(
             host=host,
             port=port,

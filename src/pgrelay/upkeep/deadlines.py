@@ -13,16 +13,13 @@ class DeadlineStore(Protocol):
     def fired(self) -> int: ...
     @property
     def dropped(self) -> int: ...
-    @property
-    def next_in(self) -> float | None: ...
 
 
 class FireDeadlines:
-    """Makes the events of deadlines that passed: at the moment of the next one, and to find new ones twice a second."""
+    """Makes the events of deadlines that passed, all of them, when it is called."""
 
     name = "deadlines"
     batch = 200
-    longest = 0.5
 
     def __init__(
         self,
@@ -36,11 +33,11 @@ class FireDeadlines:
         self._observe = observe
 
     async def once(self) -> float:
-        result = await self._fire(self.batch)
-        if result.fired:
-            self._wake()
-        if result.fired or result.dropped:
-            self._observe(DeadlinesFired(result.fired, result.dropped))
-        if result.fired + result.dropped >= self.batch:
-            return 0.0
-        return self.longest if result.next_in is None else min(self.longest, max(0.0, result.next_in) + 0.001)
+        while True:
+            result = await self._fire(self.batch)
+            if result.fired:
+                self._wake()
+            if result.fired or result.dropped:
+                self._observe(DeadlinesFired(result.fired, result.dropped))
+            if result.fired + result.dropped < self.batch:
+                return 0.0

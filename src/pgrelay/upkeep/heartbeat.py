@@ -1,15 +1,22 @@
 """The daemon's own lease: kept by a heartbeat, and for how long it certainly holds."""
 
-import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from pgrelay.errors import DatabaseUnavailable
 from pgrelay.observation import DaemonDeclaredDead, Observation
 from pgrelay.upkeep.chore import AFTER_FAILURE
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def lease_clock() -> float:
+    """Seconds that go on while the machine sleeps, where it has such a clock: the others' time goes on, too."""
+    return time.clock_gettime(_CLOCK)
+
 
 class Heartbeat:
-    """Keeps the daemon's lease, and says how long it certainly holds."""
+    """Keeps the daemon's lease, and says how long it certainly holds. Moments are those of `clock`."""
 
     name = "heartbeat"
 
@@ -21,12 +28,14 @@ class Heartbeat:
         lease: float,
         observe: Callable[[Observation], None],
         identity: Callable[[], int],
+        clock: Callable[[], float] = lease_clock,
     ) -> None:
         self._beat = beat
         self._sign_on = sign_on
         self._lease = lease
         self._observe = observe
         self._identity = identity
+        self._clock = clock
         self._held_until = float("-inf")
         self._held_since = float("inf")
 
@@ -48,7 +57,7 @@ class Heartbeat:
         return self.holds(now) and now - self._held_since >= self._lease
 
     async def once(self) -> float:
-        sent = asyncio.get_running_loop().time()
+        sent = self._clock()
         try:
             if await self._beat():
                 self.began(sent)

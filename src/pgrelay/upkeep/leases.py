@@ -1,5 +1,6 @@
 """What nobody delivers any more: deliveries of dead daemons, of webhooks that are gone, of events too old."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -29,10 +30,10 @@ class ExpireDeliveries:
         self._observe = observe
 
     async def once(self) -> float:
-        expired = await self._expire()
-        if expired:
+        while expired := await self._expire():
             self._observe(DeliveriesExpired(expired))
-        return 0.05 if expired else 5.0
+            await asyncio.sleep(0.05)
+        return 1.0
 
 
 class ReleaseLapsed:

@@ -1,5 +1,6 @@
 """Replays: what is sent again is queued in slices, behind the live traffic."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -26,11 +27,10 @@ class FedReplay(Protocol):
 
 
 class FeedReplays:
-    """Queues the next deliveries of running replays: four times a second while they get on, else once."""
+    """Queues the next deliveries of running replays when it is called: four times a second while they get on."""
 
     name = "replays"
     busy = 0.25
-    idle = 1.0
 
     def __init__(
         self,
@@ -44,12 +44,13 @@ class FeedReplays:
         self._observe = observe
 
     async def once(self) -> float:
-        fed = await self._feed()
-        for one in fed:
-            if one.status == "done":
-                self._observe(ReplayDone(one.replay_id, one.webhook_id, one.queued, one.skipped))
-            elif one.status == "stopped":
-                self._observe(ReplayStopped(one.replay_id, one.webhook_id, one.queued, one.note or ""))
-        if any(one.added for one in fed):
-            self._wake()
-        return self.busy if fed else self.idle
+        while fed := await self._feed():
+            for one in fed:
+                if one.status == "done":
+                    self._observe(ReplayDone(one.replay_id, one.webhook_id, one.queued, one.skipped))
+                elif one.status == "stopped":
+                    self._observe(ReplayStopped(one.replay_id, one.webhook_id, one.queued, one.note or ""))
+            if any(one.added for one in fed):
+                self._wake()
+            await asyncio.sleep(self.busy)
+        return 0.0

@@ -112,10 +112,14 @@ BAD: list[tuple[dict[str, object], str]] = [
         "previous_secret_key: it must be whsec_",
     ),
     ({"previous_secret_expires_at": "tomorrow"}, "previous_secret_has_an_end"),
-    ({"timeout_seconds": 0}, "timeout_seconds_from_1_to_120"),
+    ({"timeout_seconds": 0}, "timeout_seconds is 0, and may be 1 to 120"),
     ({"timeout_seconds": 121}, "timeout_seconds_from_1_to_120"),
     ({"max_retry_attempts": 0}, "max_retry_attempts_from_1_to_100"),
-    ({"max_retry_attempts": 101}, "max_retry_attempts_from_1_to_100"),
+    ({"max_retry_attempts": 101}, "max_retry_attempts is 101, and may be 1 to 100"),
+    ({"max_concurrency": 0}, "max_concurrency is 0, and may be 1 to 10000"),
+    ({"rate_limit_per_second": 0.001}, "rate_limit_per_second is 0.001, and may be 0.01 to 10000"),
+    ({"ordering": "fifo"}, 'ordering is "fifo", and may be none or resource'),
+    ({"is_active": None}, "is_active is null"),
     ({"retry_schedule": [-1]}, "retry_schedule"),
     ({"retry_schedule": [60, 2_592_001]}, "retry_schedule"),
     ({"retry_schedule": [None]}, "retry_schedule"),
@@ -186,11 +190,31 @@ def test_a_refusal_never_repeats_a_header_value_or_a_secret(db: psycopg.Connecti
         ),
         *({"headers": {"X-A": "hunter2"}, **bad} for bad in ({"max_retry_attempts": None}, {"url": None})),
         {"headers": {"X-A": "hunter2"}, "previous_secret_expires_at": "tomorrow"},
+        *(
+            {"headers": {"X-A": "hunter2"}, **bad}
+            for bad in ({"max_concurrency": 0}, {"rate_limit_per_second": 0}, {"ordering": "fifo"})
+        ),
     ):
         with pytest.raises(psycopg.errors.CheckViolation) as refused:
             add_webhook(db, **adapted(columns))
         said = refused.value.diag
         assert "hunter2" not in f"{said.message_primary} {said.message_hint} {said.message_detail}"
+
+
+def test_no_column_that_must_not_be_null_lets_postgres_write_the_row_into_its_log(
+    db: psycopg.Connection,
+) -> None:
+    add_webhook(db, headers=Jsonb({"X-A": "hunter2"}))
+    names = db.execute(
+        "select attname from pg_attribute where attrelid = 'pgrelay.webhook_configurations'::regclass and attnotnull and attnum > 0"
+    ).fetchall()
+    filled_in = {"secret_key", "updated_at"}
+    for (name,) in names:
+        if name in filled_in:
+            continue
+        with pytest.raises(psycopg.errors.CheckViolation) as refused:
+            db.execute(f"update pgrelay.webhook_configurations set {name} = null".encode())
+        assert refused.value.diag.message_detail is None, name
 
 
 def test_an_update_is_checked_and_counted_like_an_insert(db: psycopg.Connection) -> None:

@@ -1,6 +1,7 @@
 """Filters: what is a filter, what it takes, and that none of them can hold up the others."""
 
 import json
+import re
 from typing import Any
 
 import psycopg
@@ -237,8 +238,8 @@ def test_a_tenant_tries_filters_on_events_of_its_own_alone(db: psycopg.Connectio
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"payload_format": "xml"}, 'payload_format: "xml" is none'),
-        ({"payload_format": None}, "payload_format: null is none"),
+        ({"payload_format": "xml"}, 'payload_format is "xml", and may be standard'),
+        ({"payload_format": None}, "payload_format is null, and may be"),
         ({"payload_format": "template"}, "payload_template: it is needed where payload_format is template"),
         ({"payload_template": "text"}, "payload_template: it is not JSON"),
         ({"payload_template": '"text"'}, "payload_template: it must be a JSON object or array"),
@@ -251,7 +252,7 @@ def test_a_format_that_could_not_work_is_refused_at_its_field(
     with pytest.raises(psycopg.errors.CheckViolation) as refused:
         add_webhook(db, **columns)
     assert (refused.value.diag.message_primary or "").startswith(message)
-    assert (refused.value.diag.constraint_name or "").startswith(message.partition(":")[0])
+    assert (refused.value.diag.constraint_name or "").startswith(re.split("[: ]", message)[0])
 
 
 def test_source_and_resource_are_told_of_webhooks_whose_format_needs_them_alone(

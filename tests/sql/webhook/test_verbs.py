@@ -84,6 +84,24 @@ def test_a_rotated_secret_is_returned_and_the_old_one_signs_until_the_overlap_en
     assert row == (None, None)
 
 
+def test_a_second_rotation_does_not_end_the_old_secret_that_still_signs_unless_told_to(
+    db: psycopg.Connection,
+) -> None:
+    webhook = add_webhook(db)
+    first = value(db, "select pgrelay.rotate_secret(%s)", webhook)
+    kept = "select secret_key, previous_secret_key from pgrelay.webhook_configurations"
+    before = db.execute(kept).fetchone()
+    with pytest.raises(psycopg.Error, match="was rotated already") as refused:
+        value(db, "select pgrelay.rotate_secret(%s)", webhook)
+    assert refused.value.sqlstate == "PGR22"
+    assert db.execute(kept).fetchone() == before
+    value(db, "select pgrelay.end_overlap(%s)", webhook)
+    second = value(db, "select pgrelay.rotate_secret(%s)", webhook)
+    assert db.execute(kept).fetchone() == (second, first)
+    third = value(db, "select pgrelay.rotate_secret(%s, interval '0')", webhook)
+    assert db.execute(kept).fetchone() == (third, None)
+
+
 def test_an_overlap_is_ended_before_its_time_once_and_only_at_the_version_that_was_meant(
     db: psycopg.Connection,
 ) -> None:

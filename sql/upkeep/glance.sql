@@ -1,0 +1,25 @@
+create or replace function pgrelay.glance()
+returns table (events boolean, deadline_in double precision, expired boolean, lapsed boolean, counted boolean, replays boolean)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+-- Whether anything waits to be done, in one statement, so that an idle daemon asks for little else.
+--
+-- events: some that were not expanded. deadline_in: seconds until the next armed deadline, null when there is none. expired:
+-- pending deliveries whose time is over. lapsed: a daemon whose lease ended. counted: deltas that are not folded.
+-- replays: some that run.
+begin
+    return query select
+        (select w.after_id is not null
+                or exists (select from pgrelay.outbox o where o.xid >= pg_snapshot_xmax(w.to_snapshot))
+                or exists (select from pgrelay.outbox o where o.xid = any (array(select pg_snapshot_xip(w.to_snapshot))))
+         from pgrelay.feed_windows w order by w.id desc limit 1),
+        (select extract(epoch from d.fire_at - clock_timestamp())::double precision from pgrelay.deadlines d order by d.fire_at, d.id limit 1),
+        exists (select from pgrelay.delivery_queue q
+                where q.expires_at is not null and q.status = 'pending' and q.expires_at <= clock_timestamp()),
+        exists (select from pgrelay.daemons d where d.ended_at is null and d.lease_until < clock_timestamp()),
+        exists (select from pgrelay.metric_deltas),
+        exists (select from pgrelay.replays p where p.status = 'running');
+end
+$$;
+comment on function pgrelay.glance() is 'Whether anything waits to be done. Called by every daemon about once a second.';
