@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import psycopg
 import pytest
 
-from pgrelay.observation import Delivered, DeliveriesExpired, WebhookHeld
+from pgrelay.observation import Delivered, DeliveriesExpired, NotificationsArriving, WebhookHeld
 from support.daemon import Running, daemon, until
 from support.database import Database
 from support.factories import emit
@@ -36,6 +36,10 @@ async def two_daemons_that_hold(
             )
             for name in ("one", "two")
         ]
+        # a daemon that starts has the bell off until it hears
+        for starting in (one, two):
+            await starting.seen(NotificationsArriving)
+        await until(db, "select pg_sequence_last_value('pgrelay.wake') = 2")
         emit(db, 20)
         await receiver.wait_for(2)
         db.execute("select pgrelay.ring_bell()")  # to whoever does not know yet that something is left
