@@ -39,6 +39,11 @@ async def show(admin: Admin, webhook_id: int, wish: Wish, *, clear: bool = True)
     webhook = await admin_webhooks.content(admin, webhook_id, clear=clear)
     given = {name: value for name, value in wish._asdict().items() if value is not None}
     chosen: dict[str, Any] = {**webhook, **given}
+    if not clear and chosen["payload_format"] == "template" and wish.payload_template is None:
+        raise Refused(
+            f"the template of webhook {webhook_id} may hold keys of its receiver, so you may not see what it makes",
+            "Give a payload_template of your own, or ask an admin.",
+        )
     admin_webhooks.refuse_wrong_template(chosen["payload_format"], chosen["payload_template"])
     tried = await admin.rows(
         f"select event_id, matches from {admin.schema}try_filter(%s, %s, %s)",

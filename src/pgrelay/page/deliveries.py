@@ -69,10 +69,14 @@ async def _sent(view: View, delivery: Mapping[str, Any]) -> Any:
     webhook = await view.ask("read_webhook", webhook_id=webhook_id)
     if webhook["payload_format"] == "standard":
         return None
-    made, _ = await view.attempt(
+    made, problem = await view.attempt(
         "preview_webhook", webhook_id=webhook_id, body={"event_id": delivery["event_id"], "last": 1}
     )
-    return made
+    return (
+        made
+        if problem is None
+        else {"payload_format": webhook["payload_format"], "not_shown": problem.detail}
+    )
 
 
 async def act(view: View) -> Page | Goto:
