@@ -18,6 +18,7 @@ import standardwebhooks
 
 from pgrelay.sources import EventRule, Operation, Source, Tenant
 from support.database import Database
+from support.process import eventually
 from support.receiver import Receiver, after, hang, in_turn, ok, redirect, status
 
 INSERT = "insert into callback_requests (company_id, customer_name, customer_phone) values (1, %s, '1')"
@@ -150,6 +151,8 @@ async def test_attempts_used_up_end_in_the_dead_letter_with_one_critical_line(wo
         await world.until(
             "select count(*) from pgrelay.deliveries where status = 'failed' and attempts = 3", bool
         )
+        # told once it is recorded
+        await eventually(lambda: '"critical"' in world.log(), "the line")
     assert len(world.receiver.seen_at("/hook")) == 3
     critical = [line for line in world.log().splitlines() if '"critical"' in line]
     assert len(critical) == 1 and "delivery_failed" in critical[0]

@@ -52,7 +52,7 @@ FOR_ADMINS = FOR_READERS | {
 FOR_DAEMONS = FOR_EVERYBODY_ELSE | {
     "judge_until",
     "expand", "claim", "pending_webhooks", "record_outcomes", "give_back", "give_back_unknown", "finish_pending", "ring_bell",
-    "sign_on", "lift_sequences", "heartbeat", "sign_off", "release_lapsed", "release_ended", "cancel_orphans", "fire_deadlines",
+    "sign_on", "lift_sequences", "heartbeat", "sign_off", "glance", "release_lapsed", "release_ended", "cancel_orphans", "fire_deadlines",
     "fold_metrics", "rotate", "feed_position", "keep_needed", "drop_kept", "prune", "adopt",
     "owned_elsewhere", "grant_probes", "note_results", "disable_webhook", "expire_deliveries", "tell_failed", "tell_operator",
     "lock_order", "order_key", "order_after", "order_released", "seal_with", "webhooks_to_seal", "seal_webhook",
