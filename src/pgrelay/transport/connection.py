@@ -129,7 +129,8 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it in good order."""
-        if self._transport is not None:
+        # once: a second close() makes the abort() of an asyncio of Python 3.11.2 fail
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
     # What the event loop says ---------------------------------------------------------------------------------------
