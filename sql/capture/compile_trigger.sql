@@ -306,7 +306,6 @@ begin
         if sqlstate operator(pg_catalog.~~) '40%%' or sqlstate operator(pg_catalog.~~) '57%%' then raise; end if;
         -- a column is gone or of another type: below it is found out which rules that concerns
         perform pgrelay.forget_plans(sqlstate);
-        pgrelay_patterns := null;
         if tg_op operator(pg_catalog.=) 'UPDATE' and (old operator(pg_catalog.*<>) new) is not true then return null; end if;
     end;
     pgrelay_path := pg_catalog.current_setting('search_path');
