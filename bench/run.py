@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import capture
+import claims
 import drain
 import isolation
 import latency
@@ -27,7 +28,7 @@ from world import SERVER, world
 
 BENCHMARKS = {
     module.NAME: module
-    for module in (capture, serializable, notify, drain, latency, pinned, isolation, memory)
+    for module in (capture, serializable, notify, drain, latency, pinned, claims, isolation, memory)
 }
 
 
