@@ -1,6 +1,6 @@
 """A loop that does nothing but post, the yardstick for the daemon: `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT [CA]`.
 
-CLIENT is `raw` (an aiohttp session) or `transport` (pgrelay's own); Posts the bodies of the newest events in the
+CLIENT is `raw` (an aiohttp session) or `transport` (pgrelay's own). Posts the bodies of the newest events in the
 database, read beforehand, each signed as it goes and with the headers that the daemon would send. Prints
 {"rate": …, "processor": …}: requests per second, and seconds of processor time per request, from the first
 request to the last answer.
