@@ -1,4 +1,4 @@
-"""A loop that does nothing but post, the yardstick for the daemon: `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT [CA]`.
+"""A loop that only posts, the yardstick for the daemon: `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT [CA]`.
 
 CLIENT is `raw` (an aiohttp session) or `transport` (pgrelay's own). Posts the bodies of the newest events in the
 database, read beforehand, each signed as it goes and with the headers that the daemon would send. Prints
