@@ -50,7 +50,7 @@ def run(world: World) -> list[Figure]:
                 database.settle()
                 turns["events"].append(_events(database, loop, webhook_id, number))
                 database.clear()
-                turns["pending"].append(_pending(database, loop, webhook_id, number))
+                turns["pending"].append(pending(database, loop, webhook_id, number))
             figures += _figures(f"{loop}, {receiver}", turns)
     return figures
 
@@ -91,7 +91,7 @@ def _events(database: Database, loop: Loop, webhook_id: int, number: int) -> Tur
         return _measured(database, daemon, webhook_id, number)
 
 
-def _pending(database: Database, loop: Loop, webhook_id: int, number: int) -> Turn:
+def pending(database: Database, loop: Loop, webhook_id: int, number: int) -> Turn:
     """The deliveries are there, of a webhook that is paused, until the daemon is idle; then it is released."""
     with database.connect() as connection:
         connection.execute(

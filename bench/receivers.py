@@ -1,6 +1,7 @@
 """Who the requests go to: nginx for rates, our own receiver for moments. Both end with the benchmark."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -8,17 +9,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-# One worker, connections kept for ever, nothing logged or written: as little of the machine as a receiver can take.
+# One worker, connections kept for ever, no more logged than asked: as little of the machine as a receiver can take.
 _NGINX = """
 worker_processes 1; daemon off; pid {directory}/pid; error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; keepalive_requests 100000000; client_body_buffer_size 64k;
+  log_format key '$http_x_webhook_idempotency_key'; access_log {log};
+  keepalive_requests 100000000; client_body_buffer_size 64k;
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
   server {{ listen 127.0.0.1:{port} backlog=1024; location / {{ return 200 'ok'; }} }}
@@ -73,21 +75,62 @@ def recording() -> Iterator[Recording]:
 @contextmanager
 def fast() -> Iterator[tuple[str, str]]:
     """What it is, and its URL: nginx where it is installed, else our own receiver, which can take less."""
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    nginx = _nginx_program()
     if nginx is None:
         with recording() as receiver:
             yield "receiver.py", receiver.url + "/ok"
         return
-    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory, _nginx(nginx, directory) as url:
+        yield "nginx", url
+
+
+class Counting(NamedTuple):
+    """A receiver as fast as `fast`, and it keeps the idempotency key of each request."""
+
+    what: str
+    url: str
+    #: All that came since `forget`, and a second ago or longer.
+    keys: Callable[[], list[str]]
+    forget: Callable[[], None]
+
+
+@contextmanager
+def counting() -> Iterator[Counting]:
+    """Run one: nginx writes a key into its log for each request, which costs it next to nothing."""
+    nginx = _nginx_program()
+    if nginx is None:
+        with recording() as receiver:
+            yield Counting(
+                "receiver.py",
+                receiver.url + "/ok",
+                lambda: [arrival.key for arrival in receiver.arrivals()],
+                receiver.forget,
+            )
+        return
     with tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory:
-        config = Path(directory, "nginx.conf")
-        config.write_text(_NGINX.format(directory=directory, port=port))
-        with subprocess.Popen([nginx, "-e", "stderr", "-c", str(config)]) as process:
-            try:
-                _wait_until_open(port)
-                yield "nginx", f"http://127.0.0.1:{port}/ok"
-            finally:
-                process.terminate()
+        log = Path(directory, "keys")
+        with _nginx(nginx, directory, log=f"{log} key buffer=64k flush=1s") as url:
+            yield Counting(
+                "nginx", url, lambda: log.read_text().split("\n")[:-1], lambda: os.truncate(log, 0)
+            )
+
+
+def _nginx_program() -> str | None:
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
+@contextmanager
+def _nginx(program: str, directory: str, log: str = "off") -> Iterator[str]:
+    """Run it with its files in this directory; its URL."""
+    port = _free_port()
+    config = Path(directory, "nginx.conf")
+    config.write_text(_NGINX.format(directory=directory, port=port, log=log))
+    with subprocess.Popen([program, "-e", "stderr", "-c", str(config)]) as process:
+        try:
+            _wait_until_open(port)
+            yield f"http://127.0.0.1:{port}/ok"
+        finally:
+            process.terminate()
 
 
 def _free_port() -> int:

@@ -19,15 +19,16 @@ import isolation
 import latency
 import memory
 import notify
+import peers
 import pinned
 import serializable
 from processor import load
-from results import table
+from results import Skipped, table
 from world import SERVER, world
 
 BENCHMARKS = {
     module.NAME: module
-    for module in (capture, serializable, notify, drain, latency, pinned, isolation, memory)
+    for module in (capture, serializable, notify, drain, peers, latency, pinned, isolation, memory)
 }
 
 
@@ -63,10 +64,10 @@ def main() -> int:
             print(f"{name}: {value}")
         for name in arguments.names or BENCHMARKS:
             print(f"{name} (load {load()}) …", file=sys.stderr, flush=True)
-            found = BENCHMARKS[name].run(here)
-            figures += found
-            if not found:
-                print(f"{name}: skipped, it needs pgbench of PostgreSQL 15 or later", file=sys.stderr)
+            try:
+                figures += BENCHMARKS[name].run(here)
+            except Skipped as skipped:
+                print(f"{name}: skipped, {skipped}", file=sys.stderr)
     print()
     print(table(figures))
     if arguments.json is not None:
