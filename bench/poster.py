@@ -1,5 +1,6 @@
 """What a peer's worker does with a job: POST its body, with the signature and headers that the daemon would send."""
 
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -23,9 +24,9 @@ def request_builder(url: str) -> RequestBuilder:
 
 
 @asynccontextmanager
-async def session() -> AsyncIterator[Send]:
+async def session(tls: ssl.SSLContext | bool = True) -> AsyncIterator[Send]:
     """Sends a request and gives the status of the answer: an aiohttp session, as fast as one can be had."""
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
 
         async def send(request: Request) -> int:

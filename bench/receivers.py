@@ -23,7 +23,8 @@ http {{
   keepalive_requests 100000000; client_body_buffer_size 64k;
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-  server {{ listen 127.0.0.1:{port} backlog=1024; location / {{ return 200 'ok'; }} }}
+  {certificate}
+  server {{ listen 127.0.0.1:{port}{ssl} backlog=1024; location / {{ return 200 'ok'; }} }}
 }}
 """
 
@@ -75,13 +76,16 @@ def recording() -> Iterator[Recording]:
 @contextmanager
 def fast() -> Iterator[tuple[str, str]]:
     """What it is, and its URL: nginx where it is installed, else our own receiver, which can take less."""
-    nginx = _nginx_program()
+    nginx = _nginx()
     if nginx is None:
         with recording() as receiver:
             yield "receiver.py", receiver.url + "/ok"
         return
-    with tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory, _nginx(nginx, directory) as url:
-        yield "nginx", url
+    with (
+        tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory,
+        _serving(nginx, directory) as port,
+    ):
+        yield "nginx", f"http://127.0.0.1:{port}/ok"
 
 
 class Counting(NamedTuple):
@@ -89,15 +93,15 @@ class Counting(NamedTuple):
 
     what: str
     url: str
-    #: All that came since `forget`, and a second ago or longer.
+    #: Of all that came since `forget`; the last second may be missing.
     keys: Callable[[], list[str]]
     forget: Callable[[], None]
 
 
 @contextmanager
 def counting() -> Iterator[Counting]:
-    """Run one: nginx writes a key into its log for each request, which costs it next to nothing."""
-    nginx = _nginx_program()
+    """Run one: nginx writes the keys into its log, which costs it next to nothing."""
+    nginx = _nginx()
     if nginx is None:
         with recording() as receiver:
             yield Counting(
@@ -109,26 +113,62 @@ def counting() -> Iterator[Counting]:
         return
     with tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory:
         log = Path(directory, "keys")
-        with _nginx(nginx, directory, log=f"{log} key buffer=64k flush=1s") as url:
+        with _serving(nginx, directory, log=f"{log} key buffer=64k flush=1s") as port:
             yield Counting(
-                "nginx", url, lambda: log.read_text().split("\n")[:-1], lambda: os.truncate(log, 0)
+                "nginx",
+                f"http://127.0.0.1:{port}/ok",
+                lambda: log.read_text().splitlines(),
+                lambda: os.truncate(log, 0),
             )
 
 
-def _nginx_program() -> str | None:
+@contextmanager
+def fast_over_tls() -> Iterator[tuple[str, Path] | None]:
+    """The URL of an nginx that speaks TLS, and the certificate to trust; None without nginx or openssl."""
+    nginx = _nginx()
+    if nginx is None or shutil.which("openssl") is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory:
+        certificate, key = Path(directory, "certificate.pem"), Path(directory, "key.pem")
+        words = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ]
+        words += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=127.0.0.1"]
+        words += ["-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run(words, check=True, capture_output=True)
+        with _serving(nginx, directory, f"ssl_certificate {certificate}; ssl_certificate_key {key};") as port:
+            yield f"https://127.0.0.1:{port}/ok", certificate
+
+
+def _nginx() -> str | None:
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
 @contextmanager
-def _nginx(program: str, directory: str, log: str = "off") -> Iterator[str]:
-    """Run it with its files in this directory; its URL."""
+def _serving(nginx: str, directory: str, certificate: str = "", log: str = "off") -> Iterator[int]:
     port = _free_port()
     config = Path(directory, "nginx.conf")
-    config.write_text(_NGINX.format(directory=directory, port=port, log=log))
-    with subprocess.Popen([program, "-e", "stderr", "-c", str(config)]) as process:
+    config.write_text(
+        _NGINX.format(
+            directory=directory,
+            port=port,
+            certificate=certificate,
+            ssl=" ssl" if certificate else "",
+            log=log,
+        )
+    )
+    with subprocess.Popen([nginx, "-e", "stderr", "-c", str(config)]) as process:
         try:
             _wait_until_open(port)
-            yield f"http://127.0.0.1:{port}/ok"
+            yield port
         finally:
             process.terminate()
 

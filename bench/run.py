@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import capture
+import claims
 import drain
 import isolation
 import latency
@@ -22,13 +23,26 @@ import notify
 import peers
 import pinned
 import serializable
+import tls
 from processor import load
 from results import Skipped, table
 from world import SERVER, world
 
 BENCHMARKS = {
     module.NAME: module
-    for module in (capture, serializable, notify, drain, peers, latency, pinned, isolation, memory)
+    for module in (
+        capture,
+        serializable,
+        notify,
+        drain,
+        tls,
+        peers,
+        latency,
+        pinned,
+        claims,
+        isolation,
+        memory,
+    )
 }
 
 
