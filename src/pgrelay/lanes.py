@@ -8,6 +8,7 @@ few, so that some webhooks whose requests take for ever cannot keep the others o
 """
 
 import heapq
+from asyncio import TimerHandle
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ class Lane:
     rate: RateLimit | None = None
     #: The daemon's id under which the rate was counted. With a new one, somebody else may have sent meanwhile.
     rated_as: int = 0
-    #: It is looked at again when its rate limit allows the next request.
-    rate_alarm: bool = False
+    #: It is looked at again when its rate limit allows the next request; None: nothing waits for that.
+    rate_alarm: TimerHandle | None = None
     #: Attempts that failed here since the last success.
     failures: int = 0
     #: Nothing is started before this moment: the receiver asked for it, or its circuit is open. 0.0: no such thing.
