@@ -5,6 +5,7 @@ circuit opens, and it is probed at a falling rate instead of being called for ev
 time is never told: a webhook that nobody knows to be failing, and that succeeds, costs nothing.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,3 +90,13 @@ class Reports:
         self._reports.clear()
         self.failing |= {report.webhook_id for report in taken if report.failures or report.hold is not None}
         return taken
+
+    def take_back(self, taken: Iterable[Report]) -> None:
+        """Nobody knows whether these were told: what may be told twice will be. Failures are not counted twice."""
+        for old in taken:
+            if old.succeeded or old.gone or old.hold is not None:
+                new = self._reports.setdefault(old.webhook_id, Report(old.webhook_id))
+                new.succeeded |= old.succeeded
+                new.gone |= old.gone
+                if old.hold is not None:
+                    new.hold = max(old.hold, new.hold or 0.0)

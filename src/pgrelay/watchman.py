@@ -109,8 +109,19 @@ class Watchman:
             if until > known.get(webhook_id, 0.0) + _SAME_HOLD:
                 await self._heed(WebhookState(webhook_id, "held", until - now))
 
+    async def tell_the_rest(self) -> None:
+        """What came while the daemon stopped, when nobody runs this any more."""
+        if self._reports:
+            await self._report()
+
     async def _report(self) -> None:
-        for state in await self._verbs.note_results(self._reports.take(), self.limits):
+        taken = self._reports.take()
+        try:
+            states = await self._verbs.note_results(taken, self.limits)
+        except BaseException:  # cancelled, too: the daemon stops
+            self._reports.take_back(taken)
+            raise
+        for state in states:
             observation = self._told(state)
             if observation is not None:
                 self._observe(observation)

@@ -49,3 +49,14 @@ def test_who_failed_or_wants_to_be_left_alone_is_watched_from_then_on() -> None:
     reports.take()
     reports.add(outcome())
     assert reports.take() == [Report(1, succeeded=True)]
+
+
+def test_what_was_perhaps_not_told_is_told_again_but_for_failures_which_would_be_counted_twice() -> None:
+    reports = Reports()
+    reports.add(failed(429, hold=60.0))
+    taken = reports.take()
+    reports.add(failed(503, hold=9.0))
+    reports.take_back(taken)
+    assert reports.take() == [Report(1, failures=1, hold=60.0)]
+    reports.take_back([Report(1, succeeded=True), Report(2, failures=3), Report(3, failures=1, gone=True)])
+    assert reports.take() == [Report(1, succeeded=True), Report(3, gone=True)]
