@@ -164,9 +164,10 @@ async def test_custom_headers_are_sent_and_no_header_value_token_of_a_url_secret
         emit(db, 2)
         await one.seen(DeliveryFailed, 2)
         await one.seen(Delivered, 3)
-        secrets = value(
-            db, "select array[secret_key, previous_secret_key] from pgrelay.webhook_configurations"
+        query = (
+            "select array[secret_key, previous_secret_key] from pgrelay.webhook_configurations where id = %s"
         )
+        secrets = value(db, query, webhook)
         kept = await asyncio.to_thread(all_a_reader_sees, database)
         recorded = value(db, "select request_headers from pgrelay.delivery_attempts order by id limit 1")
     for told in ("delivered", "attempt_failed", "delivery_failed"):
