@@ -64,11 +64,17 @@ class Scrubber:
         self._hidden = tuple((value, value.encode(errors="replace")) for value in found)
 
     def body(self, body: bytes) -> bytes:
-        """The bytes with MASK where a secret or a signature stood. One that was cut off at the end is not recognised."""
+        """The bytes with MASK where a secret or a signature stood, also for the beginning of a secret at the very end.
+
+        Of long answers the end is cut off; of a signature that was cut, nobody can make use.
+        """
         if body:
             for _, secret in self._hidden:
                 if secret in body:
                     body = body.replace(secret, MASK.encode())
+                begins = body.rfind(secret[:_SHORTEST_SECRET], 1 - len(secret))
+                if begins >= 0 and secret.startswith(body[begins:]):
+                    body = body[:begins] + MASK.encode()
             for opening, signature in _SIGNATURES_IN_BYTES:
                 if opening in body:
                     body = signature.sub(opening + MASK.encode(), body)

@@ -75,6 +75,12 @@ def test_what_was_sent_along_is_taken_out_of_an_answer_in_every_spelling():
     assert scrubber.text(echo.decode()) == scrubber.body(echo).decode()
 
 
+@given(st.integers(6, 20))
+def test_the_beginning_of_a_secret_at_which_an_answer_was_cut_off_is_taken_out(kept):
+    scrubber = Scrubber("https://example.com/hooks", {"X-Key": "t0p-s3cret-of-21-long"}, [])
+    assert scrubber.body(b"t0p-s3, said t0p-s3cret-of-21-long"[: 13 + kept]) == b"t0p-s3, said ***"
+
+
 def test_an_answer_that_echoes_nothing_stays_as_it_is():
     scrubber = Scrubber("https://example.com/hooks", {}, ["whsec_abcdefgh"])
     assert scrubber.body(b"\xff\x00 ok") == b"\xff\x00 ok"
