@@ -10,8 +10,9 @@ few, so that some webhooks whose requests take for ever cannot keep the others o
 import heapq
 from asyncio import TimerHandle
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil
 
 from pgrelay.delivery import Claim, Webhook
@@ -20,6 +21,8 @@ from pgrelay.request import RequestBuilder
 
 #: What a webhook may always have: this many deliveries held, or requests under way, out of the reserve.
 A_FEW = 4
+#: How many hungry webhooks are compared for each claim: with thousands of them, not all.
+_COMPARED = 250
 
 
 @dataclass(slots=True)
@@ -75,9 +78,15 @@ class Lanes:
         self.prefetch = prefetch
         self.capacity = capacity
         self.reserve = reserve
-        self.backlogged: set[int] = set()
+        #: Webhooks with a backlog; whoever was asked for goes to the end.
+        self._line: dict[int, None] = {}
         #: Webhooks for which nothing can be signed here now: nothing is claimed for them.
         self.silent: set[int] = set()
+
+    @property
+    def backlogged(self) -> KeysView[int]:
+        """Webhooks of which deliveries are due in the queue."""
+        return self._line.keys()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
@@ -99,7 +108,7 @@ class Lanes:
         """Something of this webhook is due in the queue; at `due`, which may lie below the floor."""
         lane = self.of(webhook_id)
         lane.backlog = True
-        self.backlogged.add(webhook_id)
+        self._line.setdefault(webhook_id)
         if due is not None and due < lane.floor:
             lane.floor = due
 
@@ -131,7 +140,7 @@ class Lanes:
         lane = self.of(webhook_id)
         lane.held_until = max(lane.held_until, until)
         lane.backlog = False
-        self.backlogged.discard(webhook_id)
+        self._line.pop(webhook_id, None)
         self.due_at(webhook_id, until)
 
     def let_go(self, webhook_id: int, now: float) -> None:
@@ -167,17 +176,14 @@ class Lanes:
         """What to claim of the backlog: (webhook id, how many, floor), `batch` in all at most, shared fairly.
 
         A lane asks again only when half of what it may hold is gone: fewer, larger claims. Who holds least comes
-        first, and once there is no room, those who hold next to nothing alone.
+        first, and once there is no room, those who hold next to nothing alone; of those who hold as much, who waits
+        longest. With thousands of them a few hundred are compared at a time.
         """
         left = min(batch, room if room > 0 else room + self.reserve)
-        if not self.backlogged or left <= 0:
+        if not self._line or left <= 0:
             return []
         most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
-        hungry = [
-            lane
-            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged - self.silent)
-            if lane.held * 2 <= lane.room(self.prefetch) and lane.held < most
-        ]
+        hungry = list(islice((lane for lane in self._hungry() if lane.held < most), _COMPARED))
         hungry.sort(key=lambda lane: lane.held)
         wanted = []
         for position, lane in enumerate(hungry):
@@ -188,14 +194,21 @@ class Lanes:
             left -= share
             if left <= 0:
                 break
+        for webhook_id, _, _ in wanted:
+            self._line.pop(webhook_id)
+            self._line[webhook_id] = None
         return wanted
 
     def is_hungry(self) -> bool:
         """Some lane with a backlog would ask for more."""
-        return any(
-            lane.held * 2 <= lane.room(self.prefetch)
-            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged - self.silent)
-        )
+        return any(True for _ in self._hungry())
+
+    def _hungry(self) -> Iterator[Lane]:
+        """Lanes with a backlog that have lost half of what they may hold, in line."""
+        for webhook_id in self._line:
+            lane = self._lanes[webhook_id]
+            if lane.held * 2 <= lane.room(self.prefetch) and webhook_id not in self.silent:
+                yield lane
 
     def claimed(self, wanted: list[tuple[int, int, float]], claims: list[Claim]) -> None:
         """A claim was answered: lanes that gave less than asked are drained, floors move up."""
@@ -210,7 +223,7 @@ class Lanes:
             lane.floor = max(lane.floor, highest.get(webhook_id, lane.floor))
             if count.get(webhook_id, 0) < places:
                 lane.backlog = False
-                self.backlogged.discard(webhook_id)
+                self._line.pop(webhook_id, None)
 
     def forget_idle(self) -> None:
         """Drop lanes that hold nothing, so that memory follows what is alive."""

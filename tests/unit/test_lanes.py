@@ -1,5 +1,8 @@
 """What is claimed for whom: everybody's share, and nothing claimed that is not due."""
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +79,20 @@ def test_shares_are_fair_and_never_more_than_there_is_room_for(held: dict[int, i
     for served in wanted:
         # nobody who holds less goes without while another is served
         assert all(poorer in wanted for poorer in hungry if hungry[poorer] < hungry[served])
+
+
+@pytest.mark.parametrize("count", [60, 1000])
+def test_of_many_with_a_backlog_each_has_its_turn_however_fast_the_others_are(count: int):
+    made, served = lanes(capacity=PLENTY), Counter[int]()
+    for webhook_id in range(count):
+        made.has_backlog(webhook_id)
+    for _ in range(count // 10):
+        wanted = made.wanted(PLENTY, 20)  # and all of it is delivered before the next claim
+        served.update(places(wanted))
+        made.claimed(
+            wanted, [claim(n, webhook_id) for webhook_id, places, _ in wanted for n in range(places)]
+        )
+    assert set(served.values()) == {2}
 
 
 def test_without_room_only_those_who_hold_a_few_at_most_are_served_out_of_the_reserve():
