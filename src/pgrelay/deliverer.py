@@ -318,7 +318,7 @@ class Deliverer:
                 pass
 
     async def _scan(self) -> None:
-        """Find pending deliveries that others left or made due: a slice of the webhooks, then the next."""
+        """Find pending deliveries that others left or made due: a slice of the webhooks, soon the next, then a rest."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         found = await self._verbs.pending_webhooks(self._identity(), self._scan_after, _SCANNED)
@@ -334,7 +334,9 @@ class Deliverer:
         await self._holdings.recheck_webhooks()
         after = loop.time()
         self._no_scan_before = after + (after - began) / _SCAN_SHARE
-        self._next_scan = max(after + interval, self._no_scan_before)
+        self._next_scan = (
+            self._no_scan_before if self._scan_after else max(after + interval, self._no_scan_before)
+        )
 
     async def _sleep(self) -> None:
         """Until woken, or the next poll, scan or due delivery."""
