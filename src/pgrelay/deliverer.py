@@ -183,7 +183,7 @@ class Deliverer:
         webhook_id = outcome.claim.webhook_id
         if outcome.retry_in is not None:
             moment = asyncio.get_running_loop().time() + outcome.retry_in + _DUE_SLACK
-            self._lanes.due_at(webhook_id, moment)
+            self._lanes.due_at(webhook_id, moment, outcome.retry_in)
             self._wake.set()
         elif (lane := self._lanes.find(webhook_id)) and lane.webhook and lane.webhook.ordered:
             # the next of its resource may be due now

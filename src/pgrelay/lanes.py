@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, KeysView
 from dataclasses import dataclass, field
 from itertools import islice
-from math import ceil
+from math import ceil, floor, log2
 
 from pgrelay.delivery import Claim, Webhook
 from pgrelay.ratelimit import RateLimit
@@ -23,6 +23,8 @@ from pgrelay.request import RequestBuilder
 A_FEW = 4
 #: How many hungry webhooks are compared for each claim: with thousands of them, not all.
 _COMPARED = 250
+#: Seconds; what waits less is not put off by more than a hundredth of it.
+_SHORTEST_WAIT = 0.5
 
 
 @dataclass(slots=True)
@@ -74,6 +76,8 @@ class Lanes:
     def __init__(self, *, prefetch: int, capacity: int, reserve: int) -> None:
         self._lanes: dict[int, Lane] = {}
         self._due: list[tuple[float, int]] = []
+        #: The same, to tell what is there already.
+        self._moments: set[tuple[float, int]] = set()
         #: Leased at most per webhook: what may run at once, and as much again, so that no slot waits for a claim.
         self.prefetch = prefetch
         self.capacity = capacity
@@ -112,9 +116,19 @@ class Lanes:
         if due is not None and due < lane.floor:
             lane.floor = due
 
-    def due_at(self, webhook_id: int, moment: float) -> None:
-        """Something of this webhook falls due at `moment`."""
-        heapq.heappush(self._due, (moment, webhook_id))
+    def due_at(self, webhook_id: int, moment: float, wait: float = 0.0) -> None:
+        """Something of this webhook falls due at `moment`.
+
+        `wait` is how far ahead that is: up to a hundredth of it may be added, so that a million retries that wait
+        for an hour are a few hundred moments.
+        """
+        if wait:
+            grain = 2.0 ** floor(log2(max(wait, _SHORTEST_WAIT) / 100))
+            moment = ceil(moment / grain) * grain
+        entry = (moment, webhook_id)
+        if entry not in self._moments:
+            self._moments.add(entry)
+            heapq.heappush(self._due, entry)
 
     def next_due(self) -> float | None:
         """The earliest such moment."""
@@ -124,7 +138,9 @@ class Lanes:
         """Lanes whose moment has come have a backlog. Those that were held back until now are returned."""
         let_go = []
         while self._due and self._due[0][0] <= now:
-            lane = self.of(heapq.heappop(self._due)[1])
+            entry = heapq.heappop(self._due)
+            self._moments.remove(entry)
+            lane = self.of(entry[1])
             if lane.held_until > now:
                 continue
             if lane.held_until:

@@ -149,6 +149,25 @@ def test_lanes_have_a_backlog_from_the_moment_something_falls_due(due: list[tupl
     assert made.next_due() == min((moment for moment, _ in due if moment > now), default=None)
 
 
+@given(st.floats(0.01, 1e6), st.floats(0.0, 90_000.0))
+def test_a_retry_is_looked_for_no_earlier_than_it_is_due_and_little_later(now: float, wait: float):
+    made = lanes()
+    made.due_at(1, now + wait, wait)
+    moment = made.next_due()
+    assert moment is not None and now + wait <= moment <= now + wait + max(0.005, wait / 100) + 1e-6
+
+
+def test_a_hundred_thousand_retries_that_wait_for_an_hour_take_next_to_no_memory():
+    made = lanes()
+    for number in range(100_000):
+        made.due_at(1, number / 50 + 3600.0, 3600.0)
+    moments = 0
+    while (moment := made.next_due()) is not None:
+        made.fall_due(moment)
+        moments += 1
+    assert moments < 200
+
+
 def test_idle_lanes_are_forgotten_and_others_are_not():
     made = lanes()
     hold(made, 1, ready=1)
