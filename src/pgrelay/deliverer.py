@@ -76,7 +76,7 @@ class Deliverer:
 
     `identity` gives the id that leases are taken under, `may_start` says whether a request may begin now (the lease
     holds, and there is room to remember its outcome). Every outcome must come back through `recorded`. `on_withdrawn`
-    hears that leases of webhooks which may not be called any more went back: some may be owed to nobody.
+    hears that a webhook may not be called any more, and that its leases went back: something may be owed to nobody.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class Deliverer:
         self._identity = identity
         self._may_start = may_start
         self._observe = observe
+        self._on_withdrawn = on_withdrawn
         self._wake = asyncio.Event()
         self._lanes = Lanes(
             prefetch=policy.max_concurrency * 2,
@@ -197,6 +198,8 @@ class Deliverer:
             await self._holdings.hold(state.webhook_id, now + state.held_for)
         elif state.state == "closed":
             self._lanes.let_go(state.webhook_id, now)
+        elif state.state == "disabled":
+            self._on_withdrawn()
         self._wake.set()
 
     def abandon(self) -> None:
