@@ -8,7 +8,16 @@ from pgrelay.db.arrays import numbers
 from pgrelay.delivery import Claim
 from support.database import Database
 from support.plans import buffers
-from support.queue import add_events, add_webhook, claim, expand, record, sign_on, succeeded
+from support.queue import (
+    add_events,
+    add_webhook,
+    claim,
+    expand,
+    record,
+    recording,
+    sign_on,
+    succeeded,
+)
 
 DELIVERIES = 20_000
 BATCH = 500
@@ -72,3 +81,25 @@ def test_expanding_and_claiming_cost_the_same_after_20_000_deliveries_under_an_o
     assert after[1] <= 2 * before[1]
     # what the floors spare: without them the claim walks over everything that was claimed since
     assert without_floors > after[1] + 500
+
+
+def test_recording_costs_the_same_after_thousands_that_were_sent_in_order_under_an_old_snapshot(
+    database: Database, db: psycopg.Connection
+) -> None:
+    add_webhook(db, "1", ordering="resource")
+    add_webhook(db, "2")
+    daemon = sign_on(db)
+
+    def cost() -> int:
+        add_events(db, MEASURED, company_id="2")
+        query, parameters = recording(daemon, *map(succeeded, expand(db, daemon).leases))
+        return buffers(db, query, *parameters)
+
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.delivery_queue")
+        before = [cost() for _ in range(2)][-1]
+        for _ in range(10):
+            add_events(db, BATCH)
+            record(db, daemon, *map(succeeded, expand(db, daemon).leases))
+        assert cost() <= 2 * before
