@@ -154,10 +154,7 @@ async def test_custom_headers_are_sent_and_no_header_value_token_of_a_url_secret
     receiver.on("/operator", ok())
     receiver.otherwise(in_turn(status(500), echo, ok(), echo))
     async with daemon(database.dsn) as one:
-        one.daemon._observe = lambda observation: (
-            one._observe(observation),
-            logs.log_observation(observation),
-        )  # type: ignore[func-returns-value, assignment]
+        one.echo = logs.log_observation
         db.execute("select pgrelay.rotate_secret(%s)", (webhook,))
         emit(db)
         await one.seen(Delivered)

@@ -30,6 +30,8 @@ class Running:
         self.observed: list[Observation] = []
         self.settings = settings
         self.daemon = Daemon(settings, lambda: self.settings, observe=self._observe)
+        #: Is told of what is observed from now on, too.
+        self.echo: Callable[[Observation], None] | None = None
         self._news = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -39,6 +41,8 @@ class Running:
 
     def _observe(self, observation: Observation) -> None:
         self.observed.append(observation)
+        if self.echo is not None:
+            self.echo(observation)
         self._news.set()
 
     def of(self, kind: type[Kind]) -> list[Kind]:

@@ -18,7 +18,7 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"daemon"},
-    {"page"},
+    {"engine", "page"},
     {"deliverer", "policies", "recorder", "supervisor", "upkeep", "watchman", "api", "demo"},
     {"holdings"},  # what is leased: attempts, in slots, of lanes
     {"db", "transport", "receiver", "logs", "metrics", "systemd"},
