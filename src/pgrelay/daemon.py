@@ -181,7 +181,7 @@ class Daemon:
         """Wait for the database, deliver until stopped, stop in order."""
         async with contextlib.AsyncExitStack() as stack:
             await self._serve_http(stack)
-            encoding = await self._contact.first()
+            encoding = await self._contact.first(self._settings.http.listen)
             if encoding is None:
                 return
             self._encoding = encoding
