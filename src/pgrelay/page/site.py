@@ -88,7 +88,7 @@ async def _nowhere(view: View) -> Page:
 async def _static(request: web.Request) -> web.Response:
     found = look.STATIC.get(request.match_info["name"])
     if found is None:
-        return web.Response(status=HTTPStatus.NOT_FOUND, headers=_SECURITY)
+        raise web.HTTPNotFound
     content_type, content = found
     headers = {**_SECURITY, "Content-Type": content_type, "Cache-Control": "max-age=86400"}
     return web.Response(body=content, headers=headers)
