@@ -118,18 +118,20 @@ def _callers(problem: Problem, error: Exception) -> Problem:
 
 
 def faults_by_field(problem: Problem | None) -> dict[str, list[str]]:
-    """What is wrong, by field of the form; "" for what is of none."""
-    found: dict[str, list[str]] = {}
+    """What is wrong, by field of the form; "" for what is of none. What is wrong with several items is said once."""
+    found: dict[str, dict[str, list[str]]] = {}
     if problem is None:
-        return found
+        return {}
     for fault in problem.faults:
         place, _, rest = (fault.pointer or f"/{fault.parameter or ''}").lstrip("/").partition("/")
-        index, said = rest.split("/")[0], fault.detail
-        found.setdefault(place, []).append(
-            f"{_ordinal(index)}: {said}" if index.isdecimal() else f"{index}: {said}" if index else said
-        )
-    return found or {"": [problem.detail]}
+        # a form speaks of the field where it stands; what came from elsewhere names it
+        said = fault.detail.removeprefix(f"{place}: ")
+        found.setdefault(place, {}).setdefault(said, []).append(_item(rest.split("/")[0]))
+    return {
+        place: [f"{', '.join(items)}: {said}" if any(items) else said for said, items in of.items()]
+        for place, of in found.items()
+    } or {"": [problem.detail]}
 
 
-def _ordinal(index: str) -> str:
-    return f"No. {int(index) + 1}"
+def _item(index: str) -> str:
+    return f"No. {int(index) + 1}" if index.isdecimal() else index
