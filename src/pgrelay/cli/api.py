@@ -14,6 +14,7 @@ async def api(context: Context) -> int:
     from pgrelay.db import admin_checks
     from pgrelay.db.connect import Connection, connect
     from pgrelay.db.guard import refuse_public, refuse_standby, refuse_unknown_schema
+    from pgrelay.doctor.trial import try_out
     from pgrelay.logs import configure, log_observation
     from pgrelay.observation import HttpServing
     from pgrelay.page.site import add_page
@@ -46,7 +47,7 @@ async def api(context: Context) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     api = api_app(open_connection, log_observation, context.keys)
     served = make_app(unready=lambda: None, render_metrics=lambda _: (b"", "text/plain"), api=api)
-    add_page(served, api[SERVICES])
+    add_page(served, api[SERVICES], lambda webhook: try_out(settings, webhook))
     async with serving(served, listen) as url:
         log_observation(HttpServing(url))
         await stopping.wait()

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Column, Output, Row
 from pgrelay.cli.parser import UsageError
-from pgrelay.cli.text import bytes_of, count, duration, listed, printable, relative
+from pgrelay.cli.text import bytes_of, count, listed, printable
 from pgrelay.db import admin_replays, admin_webhooks
 from pgrelay.db.admin import Admin
 from pgrelay.db.admin_replays import Wanted
 from pgrelay.errors import Refused
+from pgrelay.spans import duration, relative
 
 _EVERY = 1.0
 _STYLES = {"running": "green", "stopped": "yellow"}

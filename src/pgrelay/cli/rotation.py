@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from pgrelay.cli.context import Context
-from pgrelay.cli.diagnosis import answered_well
-from pgrelay.cli.doctor import try_out
 from pgrelay.cli.parser import UsageError
 from pgrelay.cli.webhooks import print_secret
 from pgrelay.db import admin_webhooks
 from pgrelay.db.admin import Admin
 from pgrelay.delivery import Webhook
+from pgrelay.doctor.diagnosis import answered_well
+from pgrelay.doctor.trial import try_out
 from pgrelay.signing import generate_secret
 from pgrelay.transport import Probe
 
@@ -57,7 +57,7 @@ async def _prove(context: Context, admin: Admin, said: dict[str, Any]) -> int:
     proved, verifies, ended = answered_well(found), None, False
     if proved:
         stranger = replace(new, secret_key=generate_secret(os.urandom(32)))
-        _, answer = await try_out(context, stranger)
+        _, answer = await try_out(context.settings, stranger)
         verifies = _verifies(answer)
         if context.argument("end_old"):
             ended = await admin_webhooks.end_overlap(admin, webhook_id, webhook.version)
@@ -90,7 +90,7 @@ async def _accepted(context: Context, webhook: Webhook) -> Probe:
     """What became of the request; with --wait, of the last one."""
     until = time.monotonic() + context.argument("wait")
     while True:
-        _, found = await try_out(context, webhook)
+        _, found = await try_out(context.settings, webhook)
         if answered_well(found) or time.monotonic() + _PAUSE > until:
             return found
         await asyncio.sleep(_PAUSE)

@@ -17,9 +17,11 @@ _HERE = Path(__file__).parent
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 #: What each says, and how it is marked; never by colour alone.
 _TONES = {
-    **dict.fromkeys(("healthy", "succeeded", "done"), "good"),
-    **dict.fromkeys(("failing", "held", "paused", "expired", "cancelled", "inactive", "stopped"), "warn"),
-    **dict.fromkeys(("circuit open", "disabled", "failed"), "bad"),
+    **dict.fromkeys(("healthy", "succeeded", "done", "ok", "accepted"), "good"),
+    **dict.fromkeys(
+        ("failing", "held", "paused", "expired", "cancelled", "inactive", "stopped", "warning"), "warn"
+    ),
+    **dict.fromkeys(("circuit open", "disabled", "failed", "error", "not accepted"), "bad"),
 }
 STATIC = {
     "page.css": ("text/css", (_HERE / "static/page.css").read_bytes()),

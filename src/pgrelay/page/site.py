@@ -20,6 +20,7 @@ from pgrelay.observation import ApiFailed
 from pgrelay.page import (
     catalogue,
     deliveries,
+    doctor,
     gate,
     live,
     look,
@@ -29,7 +30,7 @@ from pgrelay.page import (
     webhook_form,
     webhooks,
 )
-from pgrelay.page.view import Goto, Page, View
+from pgrelay.page.view import Goto, Later, Page, TryOut, View
 
 _SECURITY = {
     "Content-Security-Policy": (
@@ -51,7 +52,7 @@ class Path(NamedTuple):
 
     method: str
     path: str
-    work: Callable[[View], Awaitable[Page | Goto]]
+    work: Callable[[View], Awaitable[Page | Goto | Later]]
 
 
 _PATHS = [
@@ -60,15 +61,16 @@ _PATHS = [
     *(Path(*given) for given in webhook_form.PATHS),
     *(Path(*given) for given in preview.PATHS),
     *(Path(*given) for given in replay.PATHS),
+    *(Path(*given) for given in doctor.PATHS),
     *(Path(*given) for given in deliveries.PATHS),
     *(Path(*given) for given in live.PATHS),
     Path("GET", "/event-types", catalogue.show),
 ]
 
 
-def add_page(app: web.Application, services: Services) -> None:
+def add_page(app: web.Application, services: Services, try_out: TryOut) -> None:
     """Serve the page at / of `app`, beside what it serves already."""
-    site = _Site(services)
+    site = _Site(services, try_out)
     for path in _PATHS:
         app.router.add_route(path.method, path.path, site.endpoint(path))
         if path.method == "GET":
@@ -97,8 +99,9 @@ async def _static(request: web.Request) -> web.Response:
 class _Site:
     """All that answers share."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, try_out: TryOut) -> None:
         self._services = services
+        self._try_out = try_out
         self._templates = look.templates()
 
     def endpoint(self, path: Path) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -142,8 +145,9 @@ class _Site:
         # empty fields of a search are no filter
         query = {name: value for name, value in request.query.items() if value.strip()}
         async with self._services.sessions.session(access) as admin:
-            view = View(admin, access, _ids(request), query, form, self._services.keys)
-            return await path.work(view), view.changes
+            view = View(admin, access, _ids(request), query, form, self._services.keys, self._try_out)
+            made = await path.work(view)
+        return await made.work() if isinstance(made, Later) else made, view.changes
 
     async def show_login(self, request: web.Request) -> web.Response:
         return self._login_page(request, gate.local(request.query.get("next", "/")))

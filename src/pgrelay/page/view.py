@@ -1,6 +1,6 @@
 """What a page is made with: who asks, what for, and the calls of the API, in one transaction with their rights."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -14,9 +14,11 @@ from pgrelay.api.serve import refuse_who_may_not
 from pgrelay.api.table import ROUTES
 from pgrelay.db.admin import Admin
 from pgrelay.db.tokens import Access, Role
+from pgrelay.delivery import Request, Webhook
 from pgrelay.errors import Refused
 from pgrelay.observation import ApiChanged
 from pgrelay.sealing import Keyring
+from pgrelay.transport import Probe
 
 _ROUTES = {route.name: route for route in ROUTES}
 
@@ -35,6 +37,16 @@ class Goto(NamedTuple):
     path: str
 
 
+class Later(NamedTuple):
+    """What is made when the transaction is over, for it asks somebody else, who may take long."""
+
+    work: Callable[[], Awaitable[Page]]
+
+
+#: Sends a webhook a test request past the queue: the request, and what became of it.
+TryOut = Callable[[Webhook], Awaitable[tuple[Request, Probe]]]
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One request."""
@@ -45,6 +57,7 @@ class View:
     query: Mapping[str, str]
     form: Mapping[str, str]
     keys: Keyring
+    try_out: TryOut
     #: What was done, told when it is committed.
     changes: list[ApiChanged] = field(default_factory=list)
 
