@@ -39,7 +39,7 @@ async def test_a_test_is_explained_and_nothing_is_held_or_recorded_meanwhile(
     page = await browser.get(f"/webhooks/{webhook}")
     told = await browser.press(page, action=f"/webhooks/{webhook}/explain")
     assert told.status == 200
-    for words in ("It would not count as delivered", "127.0.0.1 may be called, and was", "It is paused",
+    for words in ("It would not count as delivered", "127.0.0.1 may be called, and was", "it is paused",
                   "HTTP 401: who are you?", "The receiver refuses the signature", "X-Webhook-Signature: sha256="):  # fmt: skip
         assert words in told.words
     (request,) = await receiver.wait_for(1)
