@@ -1,5 +1,7 @@
 """The doctor on the page: one test request past the queue, explained step by step."""
 
+import hashlib
+import hmac
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -70,3 +72,36 @@ async def test_who_may_not_change_or_see_it_makes_no_request(
         told = await browser.post(f"/webhooks/{webhook}/explain", form_token=token)
         assert told.status == refused
     assert receiver.seen == []
+
+
+async def test_a_new_secret_is_proved_and_then_the_old_one_ended(
+    api: Api, db: psycopg.Connection, receiver: Receiver
+):
+    webhook = add_webhook(db, name="CRM", url=receiver.url("/hook"))
+    path = f"/webhooks/{webhook}"
+    browser = Browser(api, make_token(db, "tenant", "1"))
+    await browser.press(await browser.get(path), do="rotate")
+    page = await browser.get(path)
+    assert "The old one signs too" in page.words and "Rotate it" not in page.words
+    receiver.on("/hook", status(401))
+    told = await browser.press(page, do="prove")
+    assert "HTTP 401" in told.words and "Both secrets sign on" in told.words
+    secret = value(db, "select secret_key from pgrelay.webhook_configurations")
+
+    async def verify(exchange: Exchange) -> None:
+        made = hmac.new(secret.encode(), exchange.request.body, hashlib.sha256).hexdigest()
+        right = exchange.request.header("X-Webhook-Signature") == f"sha256={made}"
+        await exchange.answer(204 if right else 401)
+
+    receiver.on("/hook", verify)
+    told = await browser.press(told, do="prove")
+    assert "HTTP 204" in told.words and "refused, as it should be" in told.words
+    db.execute("update pgrelay.webhook_configurations set name = 'other'")
+    late = await browser.press(told, do="end")
+    assert late.status == 412, "what was proved may be another's secret by now"
+    receiver.on("/hook", status(204))
+    told = await browser.press(await browser.get(path), do="prove")
+    assert "it does not verify" in told.words
+    done = await browser.press(told, do="end")
+    assert "The old secret is ended" in (await browser.get(done.headers["Location"])).words
+    assert value(db, "select previous_secret_key from pgrelay.webhook_configurations") is None

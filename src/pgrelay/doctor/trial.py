@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from pgrelay.addresses import Policy
@@ -11,6 +12,9 @@ from pgrelay.delivery import Claim, Request, Webhook
 from pgrelay.doctor import diagnosis
 from pgrelay.request import RequestBuilder
 from pgrelay.transport import Probe, Proxy, load_tls, probe
+
+#: Sends a webhook a test request past the queue: the request, and what became of it.
+TryOut = Callable[[Webhook], Awaitable[tuple[Request, Probe]]]
 
 
 async def try_out(settings: Settings, webhook: Webhook) -> tuple[Request, Probe]:

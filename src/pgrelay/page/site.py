@@ -15,6 +15,7 @@ from pgrelay.api import problems, validate
 from pgrelay.api.problems import Problem
 from pgrelay.api.serve import Services
 from pgrelay.db.tokens import Access
+from pgrelay.doctor.trial import TryOut
 from pgrelay.errors import PgrelayError
 from pgrelay.observation import ApiFailed
 from pgrelay.page import (
@@ -30,7 +31,7 @@ from pgrelay.page import (
     webhook_form,
     webhooks,
 )
-from pgrelay.page.view import Goto, Later, Page, TryOut, View
+from pgrelay.page.view import Goto, Later, Page, View
 
 _SECURITY = {
     "Content-Security-Policy": (
@@ -260,6 +261,7 @@ _NOTICES = {
     "paused": "The webhook is paused: its deliveries wait.",
     "resumed": "The webhook goes on: its deliveries are sent again.",
     "deleted": "The webhook was deleted.",
+    "ended": "The old secret is ended: the new one signs alone.",
     "retried": "It is tried again.",
     "cancelled": "It is cancelled.",
     "replay-begun": "The replay has begun. It goes on by itself; this page may be closed.",

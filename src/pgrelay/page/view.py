@@ -14,11 +14,10 @@ from pgrelay.api.serve import refuse_who_may_not
 from pgrelay.api.table import ROUTES
 from pgrelay.db.admin import Admin
 from pgrelay.db.tokens import Access, Role
-from pgrelay.delivery import Request, Webhook
+from pgrelay.doctor.trial import TryOut
 from pgrelay.errors import Refused
 from pgrelay.observation import ApiChanged
 from pgrelay.sealing import Keyring
-from pgrelay.transport import Probe
 
 _ROUTES = {route.name: route for route in ROUTES}
 
@@ -41,10 +40,6 @@ class Later(NamedTuple):
     """What is made when the transaction is over, for it asks somebody else, who may take long."""
 
     work: Callable[[], Awaitable[Page]]
-
-
-#: Sends a webhook a test request past the queue: the request, and what became of it.
-TryOut = Callable[[Webhook], Awaitable[tuple[Request, Probe]]]
 
 
 @dataclass(frozen=True, slots=True)
