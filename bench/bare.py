@@ -1,4 +1,4 @@
-"""A loop that does nothing but post, the yardstick for the daemon: `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT`.
+"""A loop that does nothing but post, the yardstick for the daemon: `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT [CA]`.
 
 CLIENT is `raw` (an aiohttp session) or `transport` (pgrelay's own). Posts the bodies of the newest events in the
 database, read beforehand, each signed as it goes and with the headers that the daemon would send. Prints
@@ -9,6 +9,7 @@ request to the last answer.
 import asyncio
 import gc
 import json
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -49,9 +50,11 @@ async def post_all(claims: list[Claim], url: str, concurrency: int, send: Send) 
     }
 
 
-async def by_session(claims: list[Claim], url: str, concurrency: int) -> dict[str, float]:
+async def by_session(
+    claims: list[Claim], url: str, concurrency: int, tls: ssl.SSLContext
+) -> dict[str, float]:
     """With an aiohttp session, as fast as one can be had."""
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
 
         async def send(request: Request) -> int:
@@ -64,9 +67,12 @@ async def by_session(claims: list[Claim], url: str, concurrency: int) -> dict[st
         return await post_all(claims, url, concurrency, send)
 
 
-async def by_transport(claims: list[Claim], url: str, concurrency: int) -> dict[str, float]:
+async def by_transport(
+    claims: list[Claim], url: str, concurrency: int, tls: ssl.SSLContext
+) -> dict[str, float]:
     """With the daemon's transport."""
-    transport = Transport(Policy.of(("127.0.0.0/8",), allow_http=True), DeliverySettings().max_response_bytes)
+    policy = Policy.of(("127.0.0.0/8",), allow_http=True)
+    transport = Transport(policy, DeliverySettings().max_response_bytes, tls=tls)
     await transport.start()
 
     async def send(request: Request) -> int:
@@ -80,7 +86,10 @@ async def by_transport(claims: list[Claim], url: str, concurrency: int) -> dict[
 
 
 def main() -> None:
-    client, loop, url, concurrency, dsn, count = sys.argv[1:]
+    client, loop, url, concurrency, dsn, count, *trusted = sys.argv[1:]
+    tls = ssl.create_default_context()
+    for certificate in trusted:
+        tls.load_verify_locations(certificate)
     with psycopg.connect(dsn) as connection:
         claims = [
             Claim(1, 1, 1, 1, event_id, 1, event_type, key, body.encode(), 0.0)
@@ -90,7 +99,7 @@ def main() -> None:
             )
         ]
     gc.freeze()
-    work = (by_session if client == "raw" else by_transport)(claims, url, int(concurrency))
+    work = (by_session if client == "raw" else by_transport)(claims, url, int(concurrency), tls)
     if loop == "uvloop":
         import uvloop
 

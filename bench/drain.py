@@ -46,11 +46,11 @@ def run(world: World) -> list[Figure]:
                     insert_rows(connection, number)
                 for client in ("raw", "transport"):
                     database.settle()
-                    turns[client].append(_bare(client, loop, url, database, number))
+                    turns[client].append(bare(client, loop, url, database, number))
                 database.settle()
                 turns["events"].append(_events(database, loop, webhook_id, number))
                 database.clear()
-                turns["pending"].append(_pending(database, loop, webhook_id, number))
+                turns["pending"].append(pending(database, loop, webhook_id, number))
             figures += _figures(f"{loop}, {receiver}", turns)
     return figures
 
@@ -78,9 +78,10 @@ def _figures(how: str, turns: dict[str, list[Turn]]) -> list[Figure]:
     return figures
 
 
-def _bare(client: str, loop: Loop, url: str, database: Database, number: int) -> Turn:
+def bare(client: str, loop: Loop, url: str, database: Database, number: int, *trusted: Path) -> Turn:
+    """One run of bare.py over the newest events."""
     script = Path(__file__).with_name("bare.py")
-    words = [client, loop, url, str(CONCURRENCY), database.dsn, str(number)]
+    words = [client, loop, url, str(CONCURRENCY), database.dsn, str(number), *map(str, trusted)]
     said = subprocess.run([sys.executable, script, *words], check=True, stdout=subprocess.PIPE).stdout
     return Turn(**json.loads(said))
 
@@ -91,13 +92,13 @@ def _events(database: Database, loop: Loop, webhook_id: int, number: int) -> Tur
         return _measured(database, daemon, webhook_id, number)
 
 
-def _pending(database: Database, loop: Loop, webhook_id: int, number: int) -> Turn:
+def pending(database: Database, loop: Loop, webhook_id: int, number: int, config: Path | None = None) -> Turn:
     """The deliveries are there, of a webhook that is paused, until the daemon is idle; then it is released."""
     with database.connect() as connection:
         connection.execute(
             "update pgrelay.webhook_configurations set paused = true where id = %s", (webhook_id,)
         )
-        with database.daemon(loop) as daemon:
+        with database.daemon(loop, config) as daemon:
             insert_rows(connection, number)
 
             def all_expanded() -> bool:

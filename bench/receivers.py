@@ -21,7 +21,8 @@ http {{
   access_log off; keepalive_requests 100000000; client_body_buffer_size 64k;
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-  server {{ listen 127.0.0.1:{port} backlog=1024; location / {{ return 200 'ok'; }} }}
+  {certificate}
+  server {{ listen 127.0.0.1:{port}{ssl} backlog=1024; location / {{ return 200 'ok'; }} }}
 }}
 """
 
@@ -73,21 +74,63 @@ def recording() -> Iterator[Recording]:
 @contextmanager
 def fast() -> Iterator[tuple[str, str]]:
     """What it is, and its URL: nginx where it is installed, else our own receiver, which can take less."""
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    nginx = _nginx()
     if nginx is None:
         with recording() as receiver:
             yield "receiver.py", receiver.url + "/ok"
         return
-    port = _free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory,
+        _serving(nginx, directory) as port,
+    ):
+        yield "nginx", f"http://127.0.0.1:{port}/ok"
+
+
+@contextmanager
+def fast_over_tls() -> Iterator[tuple[str, Path] | None]:
+    """The URL of an nginx that speaks TLS, and the certificate to trust; None without nginx or openssl."""
+    nginx = _nginx()
+    if nginx is None or shutil.which("openssl") is None:
+        yield None
+        return
     with tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory:
-        config = Path(directory, "nginx.conf")
-        config.write_text(_NGINX.format(directory=directory, port=port))
-        with subprocess.Popen([nginx, "-e", "stderr", "-c", str(config)]) as process:
-            try:
-                _wait_until_open(port)
-                yield "nginx", f"http://127.0.0.1:{port}/ok"
-            finally:
-                process.terminate()
+        certificate, key = Path(directory, "certificate.pem"), Path(directory, "key.pem")
+        words = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ]
+        words += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=127.0.0.1"]
+        words += ["-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run(words, check=True, capture_output=True)
+        with _serving(nginx, directory, f"ssl_certificate {certificate}; ssl_certificate_key {key};") as port:
+            yield f"https://127.0.0.1:{port}/ok", certificate
+
+
+def _nginx() -> str | None:
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
+@contextmanager
+def _serving(nginx: str, directory: str, certificate: str = "") -> Iterator[int]:
+    port = _free_port()
+    config = Path(directory, "nginx.conf")
+    config.write_text(
+        _NGINX.format(
+            directory=directory, port=port, certificate=certificate, ssl=" ssl" if certificate else ""
+        )
+    )
+    with subprocess.Popen([nginx, "-e", "stderr", "-c", str(config)]) as process:
+        try:
+            _wait_until_open(port)
+            yield port
+        finally:
+            process.terminate()
 
 
 def _free_port() -> int:

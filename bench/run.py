@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import capture
+import claims
 import drain
 import isolation
 import latency
@@ -21,13 +22,14 @@ import memory
 import notify
 import pinned
 import serializable
+import tls
 from processor import load
 from results import table
 from world import SERVER, world
 
 BENCHMARKS = {
     module.NAME: module
-    for module in (capture, serializable, notify, drain, latency, pinned, isolation, memory)
+    for module in (capture, serializable, notify, drain, tls, latency, pinned, claims, isolation, memory)
 }
 
 
@@ -66,7 +68,9 @@ def main() -> int:
             found = BENCHMARKS[name].run(here)
             figures += found
             if not found:
-                print(f"{name}: skipped, it needs pgbench of PostgreSQL 15 or later", file=sys.stderr)
+                print(
+                    f"{name}: skipped, for it needs what is not here (see bench/{name}.py)", file=sys.stderr
+                )
     print()
     print(table(figures))
     if arguments.json is not None:

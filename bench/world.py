@@ -44,13 +44,19 @@ class Database:
         """A new connection, autocommit unless told otherwise; the caller closes it."""
         return psycopg.connect(self.dsn, **{"autocommit": True, **settings})
 
-    def config(self, name: str, sources: list[dict[str, Any]], **database: str) -> Path:
+    def config(
+        self, name: str, sources: list[dict[str, Any]], *, ca_file: Path | None = None, **database: str
+    ) -> Path:
         """Write a configuration file of this name, with these additions to `database`."""
         settings = {
             "environment": "benchmark",
             "database": {"dsn": self.dsn, **database},
             "daemon": {"name": "benchmark"},
-            "network": {"allow_http": True, "allowed_networks": ["127.0.0.0/8"]},
+            "network": {
+                "allow_http": True,
+                "allowed_networks": ["127.0.0.0/8"],
+                "ca_file": "" if ca_file is None else str(ca_file),
+            },
             "sources": sources,
         }
         path = self.directory / f"{name}.yaml"

@@ -55,6 +55,7 @@ declare
     pgrelay_body text;
     pgrelay_resource text;
     pgrelay_company text;
+    pgrelay_patterns text[];
     pgrelay_moment timestamptz;
     pgrelay_context text;
 begin%2$s

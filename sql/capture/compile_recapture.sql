@@ -52,6 +52,7 @@ declare
     pgrelay_body text;
     pgrelay_resource text;
     pgrelay_company text;
+    pgrelay_patterns text[];
     pgrelay_moment timestamptz;
 begin
     if coalesce(error.new_row, error.old_row) is null then

@@ -1,6 +1,14 @@
 -- The compiler, its third part: capture_<name>, the trigger function of a source, and the pieces it shares with
 -- recapture_<name> and fire_<name>. User expressions become static SQL; their names resolve in pg_catalog alone.
 
+create or replace function pgrelay.compile_always(p_definition jsonb, p_rule jsonb)
+returns boolean language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+-- Whether a rule's event is recorded though nobody subscribes.
+select coalesce(p_rule ->> 'record', p_definition ->> 'record', 'subscribed') = 'always'
+$$;
+comment on function pgrelay.compile_always(jsonb, jsonb) is 'Whether a rule''s event is recorded though nobody subscribes.';
+
 create or replace function pgrelay.compile_event(p_table regclass, p_definition jsonb, p_number integer, p_rule jsonb)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -12,20 +20,25 @@ declare
     v_event text := p_rule ->> 'event';
     v_company text;
     v_safe_key boolean;
-    v_gate text;
+    v_gate text := format('pgrelay_patterns && %L', pgrelay.event_patterns(v_event));
+    v_ask text := $text$
+            if pgrelay_patterns is null then
+                pgrelay_patterns := array(select pgrelay_s.pattern from pgrelay.subscriptions as pgrelay_s where pgrelay_s.company_id = pgrelay_company);
+            end if;$text$;
 begin
+    if pgrelay.compile_always(p_definition, p_rule) then
+        v_gate := 'true';
+        v_ask := '';
+    end if;
     v_company := case
         when jsonb_typeof(v_tenant) = 'string' then '(' || pgrelay.compile_either(v_operations, v_tenant #>> '{}') || ')::text'
         when v_tenant ? 'value' then quote_literal(v_tenant ->> 'value')
         else format(E'(\n%s\n)::text', v_tenant ->> 'sql') end;
     select atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype) into v_safe_key
     from pg_attribute where attrelid = p_table and attname = v_key;
-    v_gate := case when coalesce(p_rule ->> 'record', p_definition ->> 'record', 'subscribed') = 'always' then 'true'
-        else format('exists (select from pgrelay.subscriptions as pgrelay_s where pgrelay_s.company_id = pgrelay_company and pgrelay_s.pattern = any (%L))',
-                    pgrelay.event_patterns(v_event)) end;
     return format($text$
             pgrelay_resource := (%1$s)::text;
-            pgrelay_company := coalesce(%2$s, '');
+            pgrelay_company := coalesce(%2$s, '');%9$s
             if %3$s then
                 pgrelay_id := pg_catalog.nextval('pgrelay.outbox_id_seq');
                 pgrelay_key := %4$L || coalesce(%5$s, '') || %6$L || ((extract(epoch from pgrelay_at) * 1000)::bigint * 1000000 + pgrelay_id %% 1000000);
@@ -35,7 +48,7 @@ begin
         coalesce(p_definition ->> 'prefix', p_definition ->> 'resource', p_definition ->> 'name') || '_',
         case when v_safe_key then 'pgrelay_resource'
              else 'pg_catalog.left(pg_catalog.regexp_replace(pgrelay_resource, ''[^A-Za-z0-9_-]'', ''_'', ''g''), 120)' end,
-        '_' || split_part(v_event, '.', -1) || '_', 'body_' || (p_definition ->> 'name'), p_number);
+        '_' || split_part(v_event, '.', -1) || '_', 'body_' || (p_definition ->> 'name'), p_number, v_ask);
 end
 $$;
 comment on function pgrelay.compile_event(regclass, jsonb, integer, jsonb) is 'Statements that render one rule''s event.';
@@ -134,7 +147,7 @@ from pg_class where oid = p_table
 $$;
 comment on function pgrelay.compile_moved(regclass, jsonb) is 'Statements that recognise a row moved between partitions.';
 
-create or replace function pgrelay.compile_touched(p_table regclass, p_definition jsonb)
+create or replace function pgrelay.compile_touched(p_table regclass, p_definition jsonb, p_deadlines_only boolean default false)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 -- What an update must do for any rule to fire, at least: to be asked before search_path is pinned. So every operator carries
@@ -142,6 +155,7 @@ as $$
 --
 -- A rule that names columns (changes, becomes) fires only if one of them changed; any other only if the row did, as an image
 -- of bytes: json has no equality, and a composite value of nulls is no null. Empty when there is no rule for updates.
+-- Of deadlines alone it also holds for an insert, where old is null.
 declare
     v_image constant text := 'old operator(pg_catalog.*<>) new';
     v_terms text[] := '{}';
@@ -151,7 +165,7 @@ declare
     v_moment text;
 begin
     for v_rule in select * from jsonb_array_elements(p_definition -> 'events') loop
-        continue when not ('UPDATE' = any (pgrelay.compile_operations(v_rule)) or v_rule ? 'at');
+        continue when not (v_rule ? 'at' or 'UPDATE' = any (pgrelay.compile_operations(v_rule)) and not p_deadlines_only);
         if v_rule ? 'at' then
             v_moment := pgrelay.compile_deadline(p_table, p_definition, v_rule);
             v_columns := v_columns || (v_rule ->> 'at');
@@ -174,15 +188,45 @@ begin
         || v_terms, E'\n            or ');
 end
 $$;
-comment on function pgrelay.compile_touched(regclass, jsonb) is 'What an update must do for any rule to fire, without a search_path.';
+comment on function pgrelay.compile_touched(regclass, jsonb, boolean) is 'What an update must do for any rule to fire, without a search_path.';
+
+create or replace function pgrelay.compile_gate(p_table regclass, p_definition jsonb)
+returns text language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+-- Statements that end a capture where nobody of the row's tenant subscribes to anything, before search_path is pinned; what
+-- they find out serves the rules as well. Empty where the tenant is found by SQL, or an event is recorded whoever subscribes.
+--
+-- A deadline is armed whoever subscribes, for they may until it passes. A row may be on its way to another partition.
+declare
+    v_tenant jsonb := p_definition -> 'tenant';
+    v_company text;
+    v_deadlines text := pgrelay.compile_touched(p_table, p_definition, true);
+begin
+    if v_tenant ? 'sql' or exists (select from jsonb_array_elements(p_definition -> 'events') as r where pgrelay.compile_always(p_definition, r)) then
+        return '';
+    end if;
+    v_company := case when v_tenant ? 'value' then format('%L', v_tenant ->> 'value')
+        else format('coalesce((case when tg_op operator(pg_catalog.=) ''DELETE'' then old.%1$I else new.%1$I end)::pg_catalog.text, '''')', v_tenant #>> '{}') end;
+    return format($text$
+        pgrelay_company := %1$s;
+        pgrelay_patterns := array(select pgrelay_s.pattern from pgrelay.subscriptions as pgrelay_s
+                                  where pgrelay_s.company_id operator(pg_catalog.=) pgrelay_company);
+        if pgrelay_patterns operator(pg_catalog.=) '{}'::pg_catalog.text[]%2$s%3$s then return null; end if;$text$, v_company,
+        case when (select relkind = 'p' from pg_class where oid = p_table) then E'\n           and tg_op operator(pg_catalog.=) ''UPDATE''' else '' end,
+        case when v_deadlines <> '' then
+            format(E'\n           and (tg_op operator(pg_catalog.=) ''DELETE'' or (%s) is not true)', v_deadlines) else '' end);
+end
+$$;
+comment on function pgrelay.compile_gate(regclass, jsonb) is 'Statements that end a capture where nobody subscribes.';
 
 create or replace function pgrelay.compile_trigger(p_table regclass, p_definition jsonb)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
--- capture_<name>: the trigger function. First whether an update touched anything that matters; then all conditions, in one
--- block; then, for the rules that fire, gate and rendering, each in a block of its own; writes outside of any block.
+-- capture_<name>: the trigger function. First whether an update touched anything that matters and whether anybody subscribes;
+-- then all conditions, in one block; then, for the rules that fire, rendering, each in a block of its own; writes outside of
+-- any block.
 --
--- Most updates fire nothing, so that is found out first. search_path is pinned only after it, by hand: as an attribute of the
+-- Most updates fire nothing or nobody hears of them, so that is found out first. search_path is pinned only after it, by hand: as an attribute of the
 -- function it costs every call 3 of 5 us. Until then every name and type carries its schema. set_config() for the
 -- transaction, and back: an error in between undoes it with all else. row_security costs as much, so it is set only where a
 -- condition or the tenant may read a table.
@@ -207,7 +251,7 @@ begin
         for v_rule, v_number in select * from jsonb_array_elements(p_definition -> 'events') with ordinality loop
             v_condition := pgrelay.compile_fires(p_table, p_definition, v_rule, v_operation);
             continue when v_condition is null;
-            v_reads := v_reads or v_condition ~* '\mselect\M|\.\s*"?\w+"?\s*\(';
+            v_reads := v_reads or regexp_replace(v_condition, '\mpg_catalog\.', '', 'g') ~* '\mselect\M|\.\s*"?\w+"?\s*\(';
             v_fast := v_fast || format(E'\n            pgrelay_fires_%s := coalesce(%s, false);', v_number, v_condition);
             v_slow := v_slow || format($text$
             begin
@@ -249,21 +293,21 @@ declare
     pgrelay_body pg_catalog.text;
     pgrelay_resource pg_catalog.text;
     pgrelay_company pg_catalog.text;
+    pgrelay_patterns pg_catalog.text[];
     pgrelay_moment pg_catalog.timestamptz;
     pgrelay_moved pg_catalog.json;
     pgrelay_context pg_catalog.text;
     pgrelay_wrote pg_catalog.bool;%2$s
 begin
     -- search_path is the application's here: nothing may be looked up by it
-    if tg_op operator(pg_catalog.=) 'UPDATE' then
-        begin
-            if (%8$s) is not true then return null; end if;
-        exception when others then
-            -- a column is gone or of another type: below it is found out which rules that concerns
-            perform pgrelay.forget_plans(sqlstate);
-            if (old operator(pg_catalog.*<>) new) is not true then return null; end if;
-        end;
-    end if;
+    begin
+        if tg_op operator(pg_catalog.=) 'UPDATE' and (%8$s) is not true then return null; end if;%11$s
+    exception when others then
+        if sqlstate operator(pg_catalog.~~) '40%%' or sqlstate operator(pg_catalog.~~) '57%%' then raise; end if;
+        -- a column is gone or of another type: below it is found out which rules that concerns
+        perform pgrelay.forget_plans(sqlstate);
+        if tg_op operator(pg_catalog.=) 'UPDATE' and (old operator(pg_catalog.*<>) new) is not true then return null; end if;
+    end;
     pgrelay_path := pg_catalog.current_setting('search_path');
     perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);%9$s
     pgrelay_op := tg_op;%3$s
@@ -292,7 +336,8 @@ end$text$, v_name, v_declare, pgrelay.compile_moved(p_table, p_definition), v_fa
     pgrelay_rows := pg_catalog.current_setting('row_security');
     perform pg_catalog.set_config('row_security', 'off', true);$text$ end,
             case when v_reads then $text$
-    perform pg_catalog.set_config('row_security', pgrelay_rows, true);$text$ end));
+    perform pg_catalog.set_config('row_security', pgrelay_rows, true);$text$ end,
+            pgrelay.compile_gate(p_table, p_definition)));
 end
 $$;
 comment on function pgrelay.compile_trigger(regclass, jsonb) is 'The text of capture_<name>.';

@@ -4,7 +4,7 @@ returns table (delivery_id bigint, lease_no integer, webhook_id bigint, webhook_
                event_type text, idempotency_key text, body bytea, age_seconds double precision, due double precision, expires_in double precision,
                source bytea, resource_id bytea)
 language plpgsql set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 -- Lease due deliveries to p_daemon_id: of each named webhook at most its limit, the longest due first.
@@ -18,6 +18,9 @@ as $$
 -- that has a limit of its own is served by one daemon at a time, which becomes its owner here.
 --
 -- source and resource_id are for webhooks whose payload_format needs them, else null.
+--
+-- Every table is read through a lateral subquery with a limit: row by row, by its key, whatever the planner's statistics say.
+-- What is joined otherwise are the leased rows.
 declare
     v_now timestamptz := clock_timestamp();
     v_limited bigint[];
@@ -29,8 +32,10 @@ begin
            array_agg(w.id) filter (where h.webhook_id is not null)
     into v_limited, v_closed
     from unnest(p_webhook_ids) as t (id)
-    join pgrelay.webhook_configurations w on w.id = t.id and w.is_active and not w.paused
-    left join pgrelay.webhook_health h on h.webhook_id = w.id and (h.held_until > v_now or h.probe_wait is not null);
+    cross join lateral (select c.id, c.max_concurrency, c.rate_limit_per_second from pgrelay.webhook_configurations c
+                        where c.id = t.id and c.is_active and not c.paused limit 1) as w
+    left join lateral (select s.webhook_id from pgrelay.webhook_health s
+                       where s.webhook_id = w.id and (s.held_until > v_now or s.probe_wait is not null) limit 1) as h on true;
     if v_limited is not null then v_elsewhere := pgrelay.owned_elsewhere(p_daemon_id, v_limited); end if;
     if v_closed is not null then
         -- what another daemon serves, that one probes
@@ -41,10 +46,11 @@ begin
     with picked as materialized (
         select q.id, q.next_attempt_at as due, w.version, w.payload_format
         from unnest(p_webhook_ids, p_limits, p_floors) as t (id, places, floor)
-        join pgrelay.webhook_configurations w on w.id = t.id and w.is_active and not w.paused
-            and (v_closed is null or w.id <> all (v_closed) or w.id = any (v_probes))
-            -- limited since a moment ago: nobody has asked yet who serves it
-            and (w.max_concurrency is null and w.rate_limit_per_second is null or w.id = any (v_limited))
+        cross join lateral (
+            select c.id, c.version, c.payload_format from pgrelay.webhook_configurations c
+            where c.id = t.id and c.is_active and not c.paused and (v_closed is null or c.id <> all (v_closed) or c.id = any (v_probes))
+                -- limited since a moment ago: nobody has asked yet who serves it
+                and (c.max_concurrency is null and c.rate_limit_per_second is null or c.id = any (v_limited)) limit 1) as w
         cross join lateral (
             select d.id, d.next_attempt_at from pgrelay.delivery_queue d
             where d.webhook_id = w.id and d.status = 'pending' and d.next_attempt_at <= v_now

@@ -13,7 +13,8 @@ as $$
 -- From snapshot to snapshot: a step takes the events of exactly those transactions that became visible since the step
 -- before, whatever their ids, clocks and lengths, so none is missed and none is taken twice. One daemon at a time
 -- (another gets one row of nulls with attempt -1); the position is written in the same transaction as the deliveries. More than p_limit new
--- events (a bulk update) are taken in pages, in id order, within one window.
+-- events (a bulk update) are taken in pages, in id order, within one window; and so are fewer, if they owe more than some
+-- thousand deliveries: a tenant may have thousands of webhooks. One event's deliveries are always made together.
 --
 -- At most p_room rows are leased to p_daemon_id, of each webhook p_free (by p_webhook_ids), else p_default_free; the rest is
 -- pending. Returns the leased rows, bodies in p_encoding, and one row with delivery_id null for each webhook that has
@@ -46,6 +47,8 @@ declare
     v_held boolean := exists (select from pgrelay.webhook_health);
     v_owned boolean := exists (select from pgrelay.webhook_owners);
     v_judge_until timestamptz := pgrelay.judge_until();
+    c_most constant integer := 5000;
+    v_wide boolean;
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         -- the position would be read as of before the lock was had, and a window taken twice
@@ -96,15 +99,19 @@ begin
         end if;
     end if;
 
+    -- a page of events of whoever subscribes most is few enough if all together have few subscriptions
+    v_wide := exists (select from pgrelay.subscriptions offset c_most / p_limit);
     return query
-    with ev as materialized (
-        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
+    with found as materialized (
+        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body,
+               false as late
         from pgrelay.outbox o where not v_paged and o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)
         union all
-        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
+        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body,
+               true
         from pgrelay.outbox o where not v_paged and o.xid = any (v_late)
         union all
-        (select page.* from (
+        (select page.*, null from (
             -- A transaction that was open for an hour has few events among an hour's ids: by its own xid. Compared as rows,
             -- because the index on id alone, which reads the whole hour, would serve anything else as well.
             select o.* from unnest(v_late) as late (xid) cross join lateral (
@@ -118,6 +125,19 @@ begin
                 and pg_visible_in_snapshot(o.xid, v_to) and not pg_visible_in_snapshot(o.xid, v_from)
              order by o.id limit p_limit)) as page
          order by page.id limit p_limit)
+    ), fans as materialized (
+        -- deliveries that an event of each tenant may owe
+        select t.company_id, (select count(*) from (select from pgrelay.subscriptions s where s.company_id = t.company_id limit c_most) as x) as fan
+        from (select distinct f.company_id from found f where v_wide) as t
+    ), edge as materialized (
+        -- the last event of the page that is made deliveries of now; null: all are
+        select max(x.id) as id from (
+            select y.id, sum(y.fan) over (order by y.id) - y.fan as before from (
+                select f.id, case when f.only_webhook is null then (select n.fan from fans n where n.company_id = f.company_id) else 1 end as fan
+                from found f where case when v_wide then (select max(n.fan) from fans n) * (select count(*) from found) > c_most end) as y) as x
+        where x.before < c_most
+    ), ev as not materialized (
+        select f.* from found f where not v_wide or coalesce(f.id <= (select e.id from edge e), true)
     ), owed as not materialized (
         select ev.*, w.id as webhook, w.version, w.paused, w.payload_format,
                case when v_ordered and w.ordering = 'resource' then pgrelay.order_key(ev.source, ev.resource_id) end as order_key,
@@ -131,11 +151,15 @@ begin
                 and s.pattern = any (pgrelay.event_patterns(ev.event_type)) and s.since <= ev.occurred_at
             union all
             select ev.only_webhook where ev.only_webhook is not null) as s
-        join pgrelay.webhook_configurations w on w.id = s.id and w.is_active
-            and (w.filter is null or ev.only_webhook is not null or pgrelay.filter_matches(w.filter, ev.body, v_judge_until))
+        -- each with a limit, so that webhooks are looked up one by one: where there were few of them when they were last
+        -- analysed and are thousands now, a join would read them all for each
+        cross join lateral (select c.id, c.version, c.paused, c.payload_format, c.ordering, c.max_concurrency, c.rate_limit_per_second
+                            from pgrelay.webhook_configurations c where c.id = s.id and c.is_active
+                                and (c.filter is null or ev.only_webhook is not null or pgrelay.filter_matches(c.filter, ev.body, v_judge_until))
+                            limit 1) as w
         left join lateral (select h.webhook_id from pgrelay.webhook_health h
-                           where v_held and h.webhook_id = w.id and (h.held_until is not null or h.probe_wait is not null)) as h on true
-        left join lateral (select o.daemon_id from pgrelay.webhook_owners o where v_owned and o.webhook_id = w.id) as o on true
+                           where v_held and h.webhook_id = w.id and (h.held_until is not null or h.probe_wait is not null) limit 1) as h on true
+        left join lateral (select o.daemon_id from pgrelay.webhook_owners o where v_owned and o.webhook_id = w.id limit 1) as o on true
     ), lined_up as (
         select owed.*, false as waits from owed where not v_ordered
         union all
@@ -161,8 +185,11 @@ begin
         from numbered n
     ), moved_on as (
         insert into pgrelay.feed_windows (from_snapshot, to_snapshot, after_id, last_id, dense_id)
-        select v_from, v_to, e.last, case when e.last is not null then v_until end, case when e.last is not null then v_dense end
-        from (select case when v_paged and count(*) = p_limit then max(ev.id) end as last from ev) as e
+        select v_from, v_to, p.last, case when p.last is not null then coalesce(v_until, p.until) end,
+               case when p.last is not null then coalesce(v_dense, p.dense) end
+        from (select case when v_paged and count(*) = p_limit or (select e.id from edge e) < max(f.id)
+                          then coalesce((select e.id from edge e), max(f.id)) end as last,
+                     max(f.id) as until, coalesce(min(f.id) filter (where not f.late) - 1, max(f.id)) as dense from found f) as p
     )
     select n.new_id, 1, n.webhook, n.version, n.id, 1, n.event_type, n.idempotency_key, convert_to(n.body, p_encoding),
            extract(epoch from n.at - n.occurred_at)::double precision, null::double precision, null::double precision,
@@ -173,7 +200,8 @@ begin
     select null, null, n.webhook, null, null, count(*)::integer, null, null, null, null, null, null, null, null
     from numbered n where not n.leased and not n.waits and not n.paused group by n.webhook
     union all
-    select null, null, null, null, null, null, null, null, null, null, null, null, null, null where v_paged
+    select null, null, null, null, null, null, null, null, null, null, null, null, null, null
+    where v_paged or (select e.id from edge e) < (select max(f.id) from found f)
     union all
     -- what another daemon serves: it is told
     select null, null, null, null, null, -2, pg_notify('pgrelay', 'work')::text, null, null, null, null, null, null, null

@@ -12,7 +12,7 @@ begin
         select q.id from pgrelay.delivery_queue q where q.id = any (p_delivery_ids) and q.status = 'pending'
         order by q.id for update skip locked
     ), gone as (
-        delete from pgrelay.delivery_queue q using locked where q.id = locked.id returning q.*
+        delete from pgrelay.delivery_queue q where q.id = any (array(select id from locked)) returning q.*
     ), waited_for as (
         insert into pgrelay.order_releases (webhook_id, order_key) select distinct webhook_id, order_key from gone where order_key is not null
     )

@@ -11,9 +11,9 @@ begin
     with due as materialized (
         select h.webhook_id from pgrelay.webhook_health h
         where h.webhook_id = any (p_webhook_ids) and h.probe_wait is not null and h.held_until <= clock_timestamp()
-            and exists (select from pgrelay.delivery_queue q
-                        where q.webhook_id = h.webhook_id and q.status = 'pending' and q.next_attempt_at <= clock_timestamp()
-                            and (q.expires_at is null or q.expires_at > clock_timestamp()))
+            and (select true from pgrelay.delivery_queue q
+                 where q.webhook_id = h.webhook_id and q.status = 'pending' and q.next_attempt_at <= clock_timestamp()
+                     and (q.expires_at is null or q.expires_at > clock_timestamp()) limit 1)
         order by h.webhook_id for update skip locked
     ), granted as (
         update pgrelay.webhook_health h

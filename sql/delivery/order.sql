@@ -35,8 +35,8 @@ begin
             select q.id, q.next_attempt_at from pgrelay.delivery_queue q
             where q.webhook_id = ended.w and q.order_key = ended.k order by q.webhook_id, q.order_key, q.id limit 1) as n
         where n.next_attempt_at = 'infinity'
-          and not exists (select from pgrelay.delivery_queue o
-                          where o.webhook_id = ended.w and o.order_key = ended.k and o.next_attempt_at is distinct from 'infinity')));
+          and (select true from pgrelay.delivery_queue o
+               where o.webhook_id = ended.w and o.order_key = ended.k and o.next_attempt_at is distinct from 'infinity' limit 1) is null));
     get diagnostics v_count = row_count;
     return v_count;
 end

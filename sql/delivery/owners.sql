@@ -12,12 +12,13 @@ declare
 begin
     insert into pgrelay.webhook_owners as o (webhook_id, daemon_id)
     select w, p_daemon_id from unnest(p_webhook_ids) as w
-    where not exists (select from pgrelay.webhook_owners mine where mine.webhook_id = w and mine.daemon_id = p_daemon_id)
+    where (select o.daemon_id from pgrelay.webhook_owners o where o.webhook_id = w) is distinct from p_daemon_id
     order by w
     on conflict (webhook_id) do update set daemon_id = excluded.daemon_id, since = clock_timestamp()
     where not exists (select from pgrelay.daemons d where d.id = o.daemon_id and d.ended_at is null);
     select array_agg(o.webhook_id) into v_lost
-    from unnest(p_webhook_ids) as w join pgrelay.webhook_owners o on o.webhook_id = w and o.daemon_id <> p_daemon_id;
+    from unnest(p_webhook_ids) as w
+    cross join lateral (select s.webhook_id from pgrelay.webhook_owners s where s.webhook_id = w and s.daemon_id <> p_daemon_id limit 1) as o;
     return v_lost;
 end
 $$;

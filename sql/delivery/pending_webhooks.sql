@@ -22,11 +22,13 @@ begin
             where q.status = 'pending' and q.webhook_id > first.id order by q.webhook_id, q.next_attempt_at, q.id limit 1) as n
     )
     select first.id, extract(epoch from greatest(first.due, h.held_until) - v_now)::double precision, extract(epoch from first.due)::double precision
-    from first join pgrelay.webhook_configurations w on w.id = first.id and w.is_active and not w.paused
-    left join pgrelay.webhook_health h on h.webhook_id = w.id
-    where first.due < 'infinity' and not exists (
-        select from pgrelay.webhook_owners o join pgrelay.daemons d on d.id = o.daemon_id
-        where o.webhook_id = w.id and o.daemon_id <> p_daemon_id and d.ended_at is null)
+    from first
+    -- one by one, whatever the planner's statistics say
+    cross join lateral (select c.id from pgrelay.webhook_configurations c where c.id = first.id and c.is_active and not c.paused limit 1) as w
+    left join lateral (select s.held_until from pgrelay.webhook_health s where s.webhook_id = w.id limit 1) as h on true
+    left join lateral (select o.daemon_id from pgrelay.webhook_owners o where o.webhook_id = w.id and o.daemon_id <> p_daemon_id limit 1) as o on true
+    left join lateral (select d.id from pgrelay.daemons d where d.id = o.daemon_id and d.ended_at is null limit 1) as elsewhere on true
+    where first.due < 'infinity' and elsewhere.id is null
     limit p_limit;
 end
 $$;

@@ -25,9 +25,10 @@ begin
         insert into pgrelay.delivery_attempts (delivery_id, event_id, webhook_id, attempt, started_at, error_kind, error_message, daemon)
         select q.id, q.event_id, q.webhook_id, q.attempts, h.at, 'lapsed',
                'the daemon died before it recorded the outcome; the request may or may not have arrived', h.name
-        from pgrelay.delivery_queue q join held h on h.id = q.id
+        from pgrelay.delivery_queue q join held h on h.id = q.id where q.id = any (array(select id from held))
     ), ended as (
-        delete from pgrelay.delivery_queue q using held h where q.id = h.id and (h.gone or h.last) returning q.*, h.gone
+        delete from pgrelay.delivery_queue q using held h
+        where q.id = any (array(select id from held)) and q.id = h.id and (h.gone or h.last) returning q.*, h.gone
     ), waited_for as (
         insert into pgrelay.order_releases (webhook_id, order_key) select distinct e.webhook_id, e.order_key from ended e where e.order_key is not null
     ), history as (
@@ -39,12 +40,12 @@ begin
             duration_ms_sum, duration_buckets, last_attempt_at)
         select q.webhook_id, date_trunc('minute', clock_timestamp()), count(*), count(*), 0,
                count(*) filter (where h.last and not h.gone), 0, array_fill(0, array[12]), max(h.at)
-        from pgrelay.delivery_queue q join held h on h.id = q.id group by q.webhook_id
+        from pgrelay.delivery_queue q join held h on h.id = q.id where q.id = any (array(select id from held)) group by q.webhook_id
     ), again as (
         update pgrelay.delivery_queue q
         set status = 'pending', leased_by = null, lease_no = lease_no + 1, next_attempt_at = clock_timestamp(),
             last_error = 'lapsed: the daemon died before it recorded the outcome'
-        from held h where q.id = h.id and not (h.gone or h.last)
+        from held h where q.id = any (array(select id from held)) and q.id = h.id and not (h.gone or h.last)
     )
     select h.leased_by, count(*) filter (where not (h.gone or h.last))::integer, count(*) filter (where h.gone or h.last)::integer
     from held h group by h.leased_by;

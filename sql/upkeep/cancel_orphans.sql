@@ -16,7 +16,8 @@ begin
                 select q.webhook_id as id from pgrelay.delivery_queue q
                 where q.status = 'pending' and q.webhook_id > first.id order by q.webhook_id limit 1) as n
         )
-        select first.id from first left join pgrelay.webhook_configurations w on w.id = first.id where not coalesce(w.is_active, false)
+        select first.id from first
+        where not coalesce((select w.is_active from pgrelay.webhook_configurations w where w.id = first.id), false)
     loop
         v_count := v_count + pgrelay.finish_pending(
             array(select id from pgrelay.delivery_queue where webhook_id = v_webhook and status = 'pending' limit 10000),

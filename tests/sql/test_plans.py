@@ -132,6 +132,63 @@ def test_every_hot_statement_reads_by_index_and_little(loaded: psycopg.Connectio
         check(done, 60)
 
 
+def test_webhooks_that_have_become_many_since_they_were_analysed_are_read_one_by_one(
+    db: psycopg.Connection,
+) -> None:
+    many = 1000
+    tables = "webhook_configurations", "subscriptions", "webhook_health", "webhook_owners", "daemons"
+    for table in (*tables, "delivery_queue"):
+        db.execute(f"alter table pgrelay.{table} set (autovacuum_enabled = false)".encode())
+    daemon, other = sign_on(db), sign_on(db, "two")
+    first = add_webhook(db, company_id="0")
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries) values (%s, 1, 1)",
+        (first,),
+    )
+    db.execute("insert into pgrelay.webhook_owners (webhook_id, daemon_id) values (%s, %s)", (first, daemon))
+    db.execute("analyze")
+    db.execute(
+        "insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events, max_concurrency)"
+        " select '1', 'w' || n, 'https://example.com/', '{*}', case when n %% 2 = 0 then 5 end"
+        " from generate_series(1, %s) as n",
+        (many,),
+    )
+    db.execute("update pgrelay.subscriptions set since = since - interval '1 day'")
+    webhooks = [
+        row[0] for row in db.execute("select id from pgrelay.webhook_configurations where id > %s", (first,))
+    ]
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries, held_until, probe_wait, longest_wait)"
+        " select id, 9, 1, now(), 1, 60 from unnest(%s::bigint[]) as id where id %% 3 = 0",
+        (webhooks,),
+    )
+    db.execute(
+        "insert into pgrelay.webhook_owners (webhook_id, daemon_id) select id, %s from unnest(%s::bigint[]) as id where id %% 10 = 0",
+        (other, webhooks),
+    )
+
+    add_event(db)
+    with reads(db) as done:
+        step = expand(db, daemon, room=100, default_free=5)
+    assert len(step.leases) == 100
+    check(done, 20 * many)
+
+    with reads(db) as done:
+        found = db.execute("select * from pgrelay.pending_webhooks(0, 5000, %s)", (daemon,)).fetchall()
+    assert 700 < len(found) < many
+    check(done, 12 * many)
+
+    with reads(db) as done:
+        claims = claim(db, daemon, dict.fromkeys(webhooks, 5))
+    assert len(claims) > 700
+    check(done, 40 * many)
+
+    with reads(db) as done:
+        db.execute("select pgrelay.give_back(%s, %s)", (daemon, [lease.delivery_id for lease in claims]))
+        assert value(db, "select pgrelay.cancel_orphans()") == 0
+    check(done, 12 * many)
+
+
 def test_a_slice_of_a_replay_reads_a_slice(loaded: psycopg.Connection) -> None:
     db = loaded
     webhook = add_webhook(db)

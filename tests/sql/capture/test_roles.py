@@ -94,16 +94,20 @@ def test_what_a_hostile_session_puts_before_the_real_things_is_not_used(orders: 
     assert orders.errors() == []
 
 
+@pytest.mark.parametrize("record", ["always", "subscribed"])
 @pytest.mark.parametrize("capture", ["on", "off"])
 def test_an_update_is_judged_by_the_real_operators_and_leaves_the_session_as_it_was(
-    orders: Shop, clerk: Clerks, capture: str
+    orders: Shop, clerk: Clerks, capture: str, record: str
 ) -> None:
     orders.run("alter table orders add due timestamptz")
+    orders.subscribe()
     orders.watch(
         "orders",
         PAID,
         {"event": "order.due", "at": "due"},
         {"event": "order.dear", "on": "update", "changes": "total"},
+        tenant="company_id",
+        record=record,
     )
     orders.run("insert into orders values (1, '1', 'open', 3, 1)")
     someone = clerk()
