@@ -31,6 +31,7 @@ from pgrelay.page import (
     webhook_form,
     webhooks,
 )
+from pgrelay.page.notices import NOTICES
 from pgrelay.page.view import Goto, Later, Page, View
 
 _SECURITY = {
@@ -241,7 +242,7 @@ class _Site:
             "form_token": gate.form_token(token) if access is not None else "",
             "here": "/" + request.path.split("/")[1],
             "refresh": None,
-            "notice": _NOTICES.get(request.query.get("done", "")),
+            "notice": NOTICES.get(request.query.get("done", "")),
             **page.values,
         }
         headers = {**_SECURITY, "Cache-Control": "no-store"}
@@ -251,23 +252,6 @@ class _Site:
             headers=headers,
             content_type="text/html",
         )
-
-
-#: What ?done= says after a change.
-_NOTICES = {
-    "changed": "The webhook was changed.",
-    "enabled": "The webhook is active: new events are owed to it.",
-    "disabled": "The webhook is inactive: nothing new is owed to it, and its pending deliveries are cancelled.",
-    "paused": "The webhook is paused: its deliveries wait.",
-    "resumed": "The webhook goes on: its deliveries are sent again.",
-    "deleted": "The webhook was deleted.",
-    "ended": "The old secret is ended: the new one signs alone.",
-    "retried": "It is tried again.",
-    "cancelled": "It is cancelled.",
-    "replay-begun": "The replay has begun. It goes on by itself; this page may be closed.",
-    "replay-stopped": "The replay is stopped. What was queued already goes out.",
-    "replay-resumed": "The replay goes on where it stopped.",
-}
 
 
 def _ids(request: web.Request) -> dict[str, int]:
