@@ -47,7 +47,7 @@ check: lint types test ## All that has to hold before a change is done
 docs-check: venv ## The examples of the documentation, run, and its generated parts, compared
 	@if [ -d tests/docs ]; then $(PYTEST) -q tests/docs $(ARGS); else echo "no tests/docs here"; fi
 
-bench: venv ## Measure throughput and latency on this machine
+bench: $(VENV)/.peers ## Measure throughput and latency on this machine
 	@$(RUN) bench/run.py $(ARGS)
 
 clean: ## Remove .venv, .cache and all that was built
@@ -66,6 +66,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing pgrelay and its tools into $(VENV) …"
 	@$(PIP) --editable '.[dev]'
 	@touch $(VENV)/.run $@
+
+# What pgrelay is measured against. Where it is not to be had, that one benchmark is skipped.
+$(VENV)/.peers: pyproject.toml | $(VENV)/.dev
+	@echo "installing what pgrelay is measured against into $(VENV) …"
+	@if $(PIP) --editable '.[peers]'; then touch $@; else echo "not to be had: the benchmark peers is skipped"; fi
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -1,4 +1,4 @@
-"""A loop that does nothing but post, the yardstick for the daemon: `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT [CA]`.
+"""A loop that only posts, the yardstick for the daemon: `bare.py CLIENT LOOP URL CONCURRENCY DSN COUNT [CA]`.
 
 CLIENT is `raw` (an aiohttp session) or `transport` (pgrelay's own). Posts the bodies of the newest events in the
 database, read beforehand, each signed as it goes and with the headers that the daemon would send. Prints
@@ -12,26 +12,19 @@ import json
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable
 
-import aiohttp
 import psycopg
-from world import SECRET
+from poster import Send, request_builder, session
 
 from pgrelay.addresses import Policy
 from pgrelay.config.settings import DeliverySettings
-from pgrelay.delivery import Claim, Request, Response, Webhook
-from pgrelay.request import RequestBuilder
+from pgrelay.delivery import Claim, Request, Response
 from pgrelay.transport import Transport
-
-Send = Callable[[Request], Awaitable[int]]
 
 
 async def post_all(claims: list[Claim], url: str, concurrency: int, send: Send) -> dict[str, float]:
     """Post each once, `concurrency` at a time; how fast, and at what cost."""
-    builder = RequestBuilder(
-        Webhook(1, 1, "1", "bare", url, SECRET, None, None), DeliverySettings().user_agent
-    )
+    builder = request_builder(url)
     waiting = iter(claims)
 
     async def work() -> None:
@@ -53,17 +46,8 @@ async def post_all(claims: list[Claim], url: str, concurrency: int, send: Send) 
 async def by_session(
     claims: list[Claim], url: str, concurrency: int, tls: ssl.SSLContext
 ) -> dict[str, float]:
-    """With an aiohttp session, as fast as one can be had."""
-    connector = aiohttp.TCPConnector(limit=0, ssl=tls)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-
-        async def send(request: Request) -> int:
-            async with session.post(
-                request.url, data=request.body, headers=request.headers, allow_redirects=False
-            ) as answer:
-                await answer.read()
-                return answer.status
-
+    """With an aiohttp session."""
+    async with session(tls) as send:
         return await post_all(claims, url, concurrency, send)
 
 

@@ -1,22 +1,24 @@
 """claims: whether finding and leasing work costs more the more of it there is.
 
-Calls the daemon's own SQL verbs, with no daemon running: 200 deliveries of one webhook are claimed and recorded as
-delivered, 50 times, while it has 20,000 pending, then a million, then beside 5,000 other webhooks that have 20 each.
-Of those, one delivery of each of 200 is claimed as well, and webhooks that have work are looked for, 500 at a time.
+Calls the daemon's own SQL verbs, with no daemon running, and takes the processor time of the server process. 200
+deliveries of one webhook are claimed, from the floor of the claim before, and recorded as delivered, 50 times: while
+it has 20,000 pending, then a million, then beside 5,000 other webhooks that have 20 each. Of those, one delivery of
+each of 200 is claimed as well, and webhooks that have work are looked for, 500 at a time.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from statistics import median
 
+from processor import spent
+from psycopg import AsyncConnection
 from results import Figure, at_most, summed_up
 from traffic import delivered, insert_rows
 from world import Database, World
 
 from pgrelay.db.connect import Link, connect
 from pgrelay.db.store import Store
-from pgrelay.delivery import Claim
 
 NAME = "claims"
 BATCH = 200
@@ -38,28 +40,30 @@ async def _measured(database: Database, few: int, many: int, webhooks: int) -> l
     try:
         daemon_id = await store.sign_on(name="benchmark", host="", pid=0, version="", lease=7200.0)
 
-        async def of_one() -> list[Claim]:
-            return await store.claim(daemon_id, [(busy, BATCH, float("-inf"))])
+        server = await link.run(_backend)
+        floor = float("-inf")
 
-        async def of_many() -> list[Claim]:
-            return await store.claim(daemon_id, [(webhook_id, 1, float("-inf")) for webhook_id in some])
-
-        async def calls(claim: Callable[[], Awaitable[list[Claim]]]) -> list[float]:
+        async def calls(wanted: Sequence[int], number: int = CALLS) -> list[float]:
+            """Milliseconds of each claim, of as many deliveries of these webhooks as make a batch."""
+            nonlocal floor
             times = []
-            for _ in range(15 if claim is of_many else CALLS):
-                began = time.monotonic()
-                claims = await claim()
-                times.append(1e3 * (time.monotonic() - began))
-                assert len(claims) == BATCH
-                await store.record(
-                    daemon_id, "benchmark", [delivered(claim, began) for claim in claims], began
+            for _ in range(number):
+                began = spent(server)
+                claims = await store.claim(
+                    daemon_id, [(webhook_id, BATCH // len(wanted), floor) for webhook_id in wanted]
                 )
+                times.append(1e3 * (spent(server) - began))
+                assert len(claims) == BATCH
+                if len(wanted) == 1:
+                    floor = max(claim.due or floor for claim in claims)
+                now = time.monotonic()
+                await store.record(daemon_id, "benchmark", [delivered(claim, now) for claim in claims], now)
             return times
 
         await _backlog(database, store, daemon_id, few)
-        with_few = await calls(of_one)
+        with_few = await calls([busy])
         await _backlog(database, store, daemon_id, many)
-        with_many = await calls(of_one)
+        with_many = await calls([busy])
         with database.connect() as connection:
             connection.execute(
                 "insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events)"
@@ -67,17 +71,18 @@ async def _measured(database: Database, few: int, many: int, webhooks: int) -> l
                 (webhooks,),
             )
         await _backlog(database, store, daemon_id, 20 * webhooks, rows=20, company=2)
-        beside = await calls(of_one)
+        beside = await calls([busy])
         pages, some, after = [], [], 0
         while True:
-            began = time.monotonic()
+            began = spent(server)
             found = await store.pending_webhooks(daemon_id, after, PAGE)
             if len(found) < PAGE:
                 break
-            pages.append(1e3 * (time.monotonic() - began))
+            pages.append(1e3 * (spent(server) - began))
             after = found[-1].webhook_id
             some = some or [pending.webhook_id for pending in found if pending.webhook_id != busy][:BATCH]
-        of_each = await calls(of_many)
+        floor = float("-inf")
+        of_each = await calls(some, 15)
     finally:
         await link.close()
     base = median(with_few)
@@ -94,6 +99,10 @@ async def _measured(database: Database, few: int, many: int, webhooks: int) -> l
         summed_up(NAME, f"a claim of one delivery of each of {BATCH} webhooks of {webhooks:,}", of_each, "ms"),
         summed_up(NAME, f"finding {PAGE} of {webhooks:,} webhooks that have work", pages, "ms"),
     ]  # fmt: skip
+
+
+async def _backend(connection: AsyncConnection) -> int:
+    return connection.info.backend_pid
 
 
 async def _backlog(

@@ -11,7 +11,7 @@ import threading
 import psycopg
 from contention import pgbench
 from receivers import fast
-from results import Figure, at_least, summed_up
+from results import Figure, Skipped, at_least, summed_up
 from world import Database, World, sample_sources
 
 NAME = "notify"
@@ -25,7 +25,7 @@ _SCRIPT = (
 def run(world: World) -> list[Figure]:
     """16 and 32 writers."""
     if world.pgbench() is None:
-        return []
+        raise Skipped("it needs pgbench of PostgreSQL 15 or later")
     figures = []
     rounds, seconds = (1, 3) if world.quick else (5, 5)
     with fast() as (_, url), world.database("notify") as database:

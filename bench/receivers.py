@@ -1,6 +1,7 @@
 """Who the requests go to: nginx for rates, our own receiver for moments. Both end with the benchmark."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -8,17 +9,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-# One worker, connections kept for ever, nothing logged or written: as little of the machine as a receiver can take.
+# One worker, connections kept for ever, no more logged than asked: as little of the machine as a receiver can take.
 _NGINX = """
 worker_processes 1; daemon off; pid {directory}/pid; error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; keepalive_requests 100000000; client_body_buffer_size 64k;
+  log_format key '$http_x_webhook_idempotency_key'; access_log {log};
+  keepalive_requests 100000000; client_body_buffer_size 64k;
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
   {certificate}
@@ -86,6 +88,40 @@ def fast() -> Iterator[tuple[str, str]]:
         yield "nginx", f"http://127.0.0.1:{port}/ok"
 
 
+class Counting(NamedTuple):
+    """A receiver as fast as `fast`, and it keeps the idempotency key of each request."""
+
+    what: str
+    url: str
+    #: Of all that came since `forget`; the last second may be missing.
+    keys: Callable[[], list[str]]
+    forget: Callable[[], None]
+
+
+@contextmanager
+def counting() -> Iterator[Counting]:
+    """Run one: nginx writes the keys into its log, which costs it next to nothing."""
+    nginx = _nginx()
+    if nginx is None:
+        with recording() as receiver:
+            yield Counting(
+                "receiver.py",
+                receiver.url + "/ok",
+                lambda: [arrival.key for arrival in receiver.arrivals()],
+                receiver.forget,
+            )
+        return
+    with tempfile.TemporaryDirectory(prefix="pgrelay-nginx-") as directory:
+        log = Path(directory, "keys")
+        with _serving(nginx, directory, log=f"{log} key buffer=64k flush=1s") as port:
+            yield Counting(
+                "nginx",
+                f"http://127.0.0.1:{port}/ok",
+                lambda: log.read_text().splitlines(),
+                lambda: os.truncate(log, 0),
+            )
+
+
 @contextmanager
 def fast_over_tls() -> Iterator[tuple[str, Path] | None]:
     """The URL of an nginx that speaks TLS, and the certificate to trust; None without nginx or openssl."""
@@ -117,12 +153,16 @@ def _nginx() -> str | None:
 
 
 @contextmanager
-def _serving(nginx: str, directory: str, certificate: str = "") -> Iterator[int]:
+def _serving(nginx: str, directory: str, certificate: str = "", log: str = "off") -> Iterator[int]:
     port = _free_port()
     config = Path(directory, "nginx.conf")
     config.write_text(
         _NGINX.format(
-            directory=directory, port=port, certificate=certificate, ssl=" ssl" if certificate else ""
+            directory=directory,
+            port=port,
+            certificate=certificate,
+            ssl=" ssl" if certificate else "",
+            log=log,
         )
     )
     with subprocess.Popen([nginx, "-e", "stderr", "-c", str(config)]) as process:

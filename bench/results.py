@@ -6,6 +6,10 @@ from statistics import median
 from typing import Any, Literal
 
 
+class Skipped(Exception):
+    """A benchmark cannot run here; the text says what it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a figure has to be at least, or at most."""

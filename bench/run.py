@@ -20,16 +20,29 @@ import isolation
 import latency
 import memory
 import notify
+import peers
 import pinned
 import serializable
 import tls
 from processor import load
-from results import table
+from results import Skipped, table
 from world import SERVER, world
 
 BENCHMARKS = {
     module.NAME: module
-    for module in (capture, serializable, notify, drain, tls, latency, pinned, claims, isolation, memory)
+    for module in (
+        capture,
+        serializable,
+        notify,
+        drain,
+        tls,
+        peers,
+        latency,
+        pinned,
+        claims,
+        isolation,
+        memory,
+    )
 }
 
 
@@ -65,12 +78,10 @@ def main() -> int:
             print(f"{name}: {value}")
         for name in arguments.names or BENCHMARKS:
             print(f"{name} (load {load()}) …", file=sys.stderr, flush=True)
-            found = BENCHMARKS[name].run(here)
-            figures += found
-            if not found:
-                print(
-                    f"{name}: skipped, for it needs what is not here (see bench/{name}.py)", file=sys.stderr
-                )
+            try:
+                figures += BENCHMARKS[name].run(here)
+            except Skipped as skipped:
+                print(f"{name}: skipped, {skipped}", file=sys.stderr)
     print()
     print(table(figures))
     if arguments.json is not None:

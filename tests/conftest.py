@@ -6,7 +6,6 @@ the server.
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import hypothesis
 import psycopg
@@ -14,11 +13,16 @@ import pytest
 from psycopg import sql
 from pytest_postgresql import factories
 
-import pgrelay
 from pgrelay.demo.cluster import Cluster
-from support.database import Database, Executor, Role, install_pgrelay, new_role, start_cluster
-
-SAMPLE_APPLICATION = Path(pgrelay.__file__).with_name("demo") / "sample.sql"
+from support.database import (
+    SAMPLE_APPLICATION,
+    Database,
+    Executor,
+    Role,
+    install_pgrelay,
+    new_role,
+    start_cluster,
+)
 
 # Machines that run tests are busy: how long one example takes says nothing.
 hypothesis.settings.register_profile("pgrelay", deadline=None)

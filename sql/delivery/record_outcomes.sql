@@ -17,10 +17,13 @@ declare
     v_webhooks bigint[];
     v_orders bigint[];
 begin
-    if exists (select from pgrelay.delivery_queue q where q.order_key is not null) then
-        perform pgrelay.lock_order(true);
-        select array_agg(q.webhook_id), array_agg(q.order_key) into v_webhooks, v_orders
-        from pgrelay.delivery_queue q where q.id = any (p_delivery_ids) and q.order_key is not null and q.leased_by = p_daemon_id;
+    -- The webhooks are asked first: the index of what is in line is full of dead entries while an old snapshot is held.
+    if exists (select from pgrelay.webhook_configurations w where w.ordering = 'resource')
+        or exists (select from pgrelay.delivery_queue q where q.order_key is not null) then
+        select array_agg(q.webhook_id) filter (where q.order_key is not null), array_agg(q.order_key) filter (where q.order_key is not null)
+        into v_webhooks, v_orders
+        from pgrelay.delivery_queue q where q.id = any (p_delivery_ids) and q.leased_by = p_daemon_id;
+        if v_orders is not null then perform pgrelay.lock_order(true); end if;
     end if;
     return query
     with outcomes as materialized (

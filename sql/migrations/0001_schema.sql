@@ -238,7 +238,7 @@ comment on column pgrelay.webhook_configurations.max_concurrency is
 comment on column pgrelay.webhook_configurations.rate_limit_per_second is
     'Requests in any second at most, over all daemons; 0.5 is one in two seconds. Null: no limit.';
 comment on column pgrelay.webhook_configurations.ordering is
-    'resource: of one row of a source, the next event goes out when the one before has ended. none: as fast as they come.';
+    'resource: of one row of a source, the next event goes out when the one before has ended; of those that are expanded from then on. none: as fast as they come.';
 comment on column pgrelay.webhook_configurations.payload_format is
     'What is sent: standard (the event''s body as it is), cloudevents, slack, or what payload_template makes of it.';
 comment on column pgrelay.webhook_configurations.payload_template is

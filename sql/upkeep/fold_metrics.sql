@@ -2,11 +2,18 @@ create or replace function pgrelay.fold_metrics(p_limit integer default 20000)
 returns integer language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- Fold counted deltas into one row a webhook and minute, and into the lifetime totals. One daemon at a time.
+--
+-- The latest first: while an old snapshot is held, all that was folded lies dead before them. Older ones, left by a
+-- transaction that was slow to commit or a time without daemons, are looked for when there are no others.
 declare
     v_ids bigint[];
+    v_floor bigint := coalesce(pg_sequence_last_value('pgrelay.metric_deltas_id_seq'), 0) - 100000;
 begin
     if not pg_try_advisory_xact_lock(hashtext('pgrelay'), hashtext('fold')) then return 0; end if;
-    v_ids := array(select id from pgrelay.metric_deltas order by id limit p_limit);
+    v_ids := array(select id from pgrelay.metric_deltas where id > v_floor order by id limit p_limit);
+    if cardinality(v_ids) = 0 then
+        v_ids := array(select id from pgrelay.metric_deltas where id <= v_floor order by id limit p_limit);
+    end if;
     if cardinality(v_ids) = 0 then return 0; end if;
     insert into pgrelay.metric_minutes as m (webhook_id, minute, attempts, attempts_failed, deliveries_succeeded, deliveries_failed, duration_ms_sum, duration_buckets)
     select d.webhook_id, d.minute, sum(d.attempts), sum(d.attempts_failed), sum(d.deliveries_succeeded), sum(d.deliveries_failed), sum(d.duration_ms_sum),

@@ -6,8 +6,9 @@ as $$
 -- Whether anything waits to be done, in one statement, so that an idle daemon asks for little else.
 --
 -- events: some that were not expanded. deadline_in: seconds until the next armed deadline, null when there is none. expired:
--- pending deliveries whose time is over. lapsed: a daemon whose lease ended. counted: deltas that are not folded.
--- replays: some that run.
+-- pending deliveries whose time is over, lately: of those before, which the chore finds by itself, the index holds dead entries
+-- for as long as an old snapshot is held. lapsed: a daemon whose lease ended. counted: deltas that are not folded.
+-- Only the latest of them are looked for, for the same reason. replays: some that run.
 begin
     return query select
         (select w.after_id is not null
@@ -16,9 +17,11 @@ begin
          from pgrelay.feed_windows w order by w.id desc limit 1),
         (select extract(epoch from d.fire_at - clock_timestamp())::double precision from pgrelay.deadlines d order by d.fire_at, d.id limit 1),
         exists (select from pgrelay.delivery_queue q
-                where q.expires_at is not null and q.status = 'pending' and q.expires_at <= clock_timestamp()),
+                where q.expires_at is not null and q.status = 'pending' and q.expires_at <= clock_timestamp()
+                    and q.expires_at > clock_timestamp() - interval '2 minutes'),
         exists (select from pgrelay.daemons d where d.ended_at is null and d.lease_until < clock_timestamp()),
-        exists (select from pgrelay.metric_deltas),
+        exists (select from pgrelay.metric_deltas m
+                where m.id > (select coalesce(pg_sequence_last_value('pgrelay.metric_deltas_id_seq'), 0) - 1000)),
         exists (select from pgrelay.replays p where p.status = 'running');
 end
 $$;

@@ -13,6 +13,9 @@ as $$
 --
 -- A pattern that another of the same webhook covers is left out, so that an event matches one row at most. One that takes
 -- the place of a wider or narrower one keeps its date: what was captured under that, and is not expanded yet, stays owed.
+--
+-- Where a daemon disables it, only the first of what is pending is cancelled here, and cancel_orphans() does the rest: with a
+-- million of them it would do nothing else for so long. A person gets all of it in their own transaction.
 declare
     v_patterns text[];
 begin
@@ -25,7 +28,8 @@ begin
     end if;
     if tg_op = 'DELETE' or not new.is_active then
         delete from pgrelay.subscriptions where webhook_id = old.id;
-        perform pgrelay.finish_pending(array(select id from pgrelay.delivery_queue where webhook_id = old.id and status = 'pending'),
+        perform pgrelay.finish_pending(array(select id from pgrelay.delivery_queue where webhook_id = old.id and status = 'pending'
+                limit case when tg_op = 'UPDATE' and new.disabled_at is not null then 10000 end),
             'cancelled', case tg_op when 'DELETE' then 'the webhook was deleted' else 'the webhook was made inactive' end);
         perform pgrelay.ring_bell();  -- a daemon may have leased some, and not sent them yet
         return null;

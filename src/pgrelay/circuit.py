@@ -5,6 +5,7 @@ circuit opens, and it is probed at a falling rate instead of being called for ev
 time is never told: a webhook that nobody knows to be failing, and that succeeds, costs nothing.
 """
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,6 +56,8 @@ class Reports:
     def __init__(self) -> None:
         self.failing: frozenset[int] = frozenset()
         self._reports: dict[int, Report] = {}
+        #: Of those that are failing, how many failures since the last success were told.
+        self._in_a_row: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._reports)
@@ -83,9 +86,38 @@ class Reports:
         if outcome.hold is not None:
             report.hold = max(outcome.hold, report.hold or 0.0)
 
+    def urge(self, open_after: int, held: Container[int]) -> bool:
+        """Something follows at once: for the receiver, for a circuit, or for one of the webhooks that are held back."""
+        return any(
+            report.hold is not None
+            or report.gone
+            or (report.succeeded and report.webhook_id in held)
+            or 0 < open_after <= report.failures + self._told_before(report)
+            for report in self._reports.values()
+        )
+
     def take(self) -> list[Report]:
         """All reports; they are forgotten here."""
         taken = list(self._reports.values())
         self._reports.clear()
         self.failing |= {report.webhook_id for report in taken if report.failures or report.hold is not None}
+        in_a_row = {report.webhook_id: report.failures + self._told_before(report) for report in taken}
+        self._in_a_row = {
+            webhook_id: failures
+            for webhook_id, failures in (self._in_a_row | in_a_row).items()
+            if failures and webhook_id in self.failing
+        }
         return taken
+
+    def _told_before(self, report: Report) -> int:
+        return 0 if report.succeeded else self._in_a_row.get(report.webhook_id, 0)
+
+    def take_back(self, taken: Iterable[Report]) -> None:
+        """Nobody knows whether these were told: what may be told twice will be. Failures are not counted twice."""
+        for old in taken:
+            if old.succeeded or old.gone or old.hold is not None:
+                new = self._reports.setdefault(old.webhook_id, Report(old.webhook_id))
+                new.succeeded |= old.succeeded
+                new.gone |= old.gone
+                if old.hold is not None:
+                    new.hold = max(old.hold, new.hold or 0.0)

@@ -354,9 +354,11 @@ class Daemon:
                 task.cancel()
             given_back = await deliverer.stop(self._settings.daemon.drain_timeout)
             delivering.cancel()
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, PgrelayError):
                 async with asyncio.timeout(_FLUSH_TIMEOUT):
                     await recorder.flush()
+                    # what a receiver asked for meanwhile holds for the other daemons
+                    await watchman.tell_the_rest()
             for task in kept:
                 task.cancel()
         with contextlib.suppress(PgrelayError):

@@ -76,7 +76,7 @@ class Deliverer:
 
     `identity` gives the id that leases are taken under, `may_start` says whether a request may begin now (the lease
     holds, and there is room to remember its outcome). Every outcome must come back through `recorded`. `on_withdrawn`
-    hears that leases of webhooks which may not be called any more went back: some may be owed to nobody.
+    hears that a webhook may not be called any more, and that its leases went back: something may be owed to nobody.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class Deliverer:
         self._identity = identity
         self._may_start = may_start
         self._observe = observe
+        self._on_withdrawn = on_withdrawn
         self._wake = asyncio.Event()
         self._lanes = Lanes(
             prefetch=policy.max_concurrency * 2,
@@ -183,7 +184,7 @@ class Deliverer:
         webhook_id = outcome.claim.webhook_id
         if outcome.retry_in is not None:
             moment = asyncio.get_running_loop().time() + outcome.retry_in + _DUE_SLACK
-            self._lanes.due_at(webhook_id, moment)
+            self._lanes.due_at(webhook_id, moment, outcome.retry_in)
             self._wake.set()
         elif (lane := self._lanes.find(webhook_id)) and lane.webhook and lane.webhook.ordered:
             # the next of its resource may be due now
@@ -197,6 +198,8 @@ class Deliverer:
             await self._holdings.hold(state.webhook_id, now + state.held_for)
         elif state.state == "closed":
             self._lanes.let_go(state.webhook_id, now)
+        elif state.state == "disabled":
+            self._on_withdrawn()
         self._wake.set()
 
     def abandon(self) -> None:
@@ -318,7 +321,7 @@ class Deliverer:
                 pass
 
     async def _scan(self) -> None:
-        """Find pending deliveries that others left or made due: a slice of the webhooks, then the next."""
+        """Find pending deliveries that others left or made due: a slice of the webhooks, soon the next, then a rest."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         found = await self._verbs.pending_webhooks(self._identity(), self._scan_after, _SCANNED)
@@ -334,7 +337,9 @@ class Deliverer:
         await self._holdings.recheck_webhooks()
         after = loop.time()
         self._no_scan_before = after + (after - began) / _SCAN_SHARE
-        self._next_scan = max(after + interval, self._no_scan_before)
+        self._next_scan = (
+            self._no_scan_before if self._scan_after else max(after + interval, self._no_scan_before)
+        )
 
     async def _sleep(self) -> None:
         """Until woken, or the next poll, scan or due delivery."""

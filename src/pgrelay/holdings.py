@@ -120,10 +120,9 @@ class Holdings:
                 self._too_old[claim.delivery_id, claim.lease_no] = moment
             lane = self._lanes.of(claim.webhook_id)
             if lane.rate is not None and lane.rated_as != identity:
-                lane.rate, lane.rated_as = (
-                    RateLimit(lane.rate.rate, asyncio.get_running_loop().time()),
-                    identity,
-                )
+                began = asyncio.get_running_loop().time()
+                lane.rate = RateLimit(lane.rate.rate, began, lane.rate.unsent)
+                lane.rated_as = identity
             lane.ready.append((identity, claim))
             self._slots.offer(lane)
 
@@ -192,7 +191,10 @@ class Holdings:
             lane.most = webhook.max_concurrency or 0
             if webhook.rate_limit != (None if lane.rate is None else lane.rate.rate):
                 began = asyncio.get_running_loop().time()
-                lane.rate = None if webhook.rate_limit is None else RateLimit(webhook.rate_limit, began)
+                unsent = () if lane.rate is None else lane.rate.unsent
+                lane.rate = (
+                    None if webhook.rate_limit is None else RateLimit(webhook.rate_limit, began, unsent)
+                )
             gone.discard(webhook.id)
             if webhook.unsignable is None:
                 lane.builder = RequestBuilder(webhook, self._policy.user_agent)

@@ -8,10 +8,12 @@ few, so that some webhooks whose requests take for ever cannot keep the others o
 """
 
 import heapq
+from asyncio import TimerHandle
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from dataclasses import dataclass, field
-from math import ceil
+from itertools import islice
+from math import ceil, floor, log2
 
 from pgrelay.delivery import Claim, Webhook
 from pgrelay.ratelimit import RateLimit
@@ -19,6 +21,10 @@ from pgrelay.request import RequestBuilder
 
 #: What a webhook may always have: this many deliveries held, or requests under way, out of the reserve.
 A_FEW = 4
+#: How many hungry webhooks are compared for each claim: with thousands of them, not all.
+_COMPARED = 250
+#: Seconds; what waits less is not put off by more than a hundredth of it.
+_SHORTEST_WAIT = 0.5
 
 
 @dataclass(slots=True)
@@ -43,8 +49,8 @@ class Lane:
     rate: RateLimit | None = None
     #: The daemon's id under which the rate was counted. With a new one, somebody else may have sent meanwhile.
     rated_as: int = 0
-    #: It is looked at again when its rate limit allows the next request.
-    rate_alarm: bool = False
+    #: It is looked at again when its rate limit allows the next request; None: nothing waits for that.
+    rate_alarm: TimerHandle | None = None
     #: Attempts that failed here since the last success.
     failures: int = 0
     #: Nothing is started before this moment: the receiver asked for it, or its circuit is open. 0.0: no such thing.
@@ -70,13 +76,21 @@ class Lanes:
     def __init__(self, *, prefetch: int, capacity: int, reserve: int) -> None:
         self._lanes: dict[int, Lane] = {}
         self._due: list[tuple[float, int]] = []
+        #: The same, to tell what is there already.
+        self._moments: set[tuple[float, int]] = set()
         #: Leased at most per webhook: what may run at once, and as much again, so that no slot waits for a claim.
         self.prefetch = prefetch
         self.capacity = capacity
         self.reserve = reserve
-        self.backlogged: set[int] = set()
+        #: Webhooks with a backlog; whoever was asked for goes to the end.
+        self._line: dict[int, None] = {}
         #: Webhooks for which nothing can be signed here now: nothing is claimed for them.
         self.silent: set[int] = set()
+
+    @property
+    def backlogged(self) -> KeysView[int]:
+        """Webhooks of which deliveries are due in the queue."""
+        return self._line.keys()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
@@ -98,13 +112,23 @@ class Lanes:
         """Something of this webhook is due in the queue; at `due`, which may lie below the floor."""
         lane = self.of(webhook_id)
         lane.backlog = True
-        self.backlogged.add(webhook_id)
+        self._line.setdefault(webhook_id)
         if due is not None and due < lane.floor:
             lane.floor = due
 
-    def due_at(self, webhook_id: int, moment: float) -> None:
-        """Something of this webhook falls due at `moment`."""
-        heapq.heappush(self._due, (moment, webhook_id))
+    def due_at(self, webhook_id: int, moment: float, wait: float = 0.0) -> None:
+        """Something of this webhook falls due at `moment`.
+
+        `wait` is how far ahead that is: up to a hundredth of it may be added, so that a million retries that wait
+        for an hour are a few hundred moments.
+        """
+        if wait:
+            grain = 2.0 ** floor(log2(max(wait, _SHORTEST_WAIT) / 100))
+            moment = ceil(moment / grain) * grain
+        entry = (moment, webhook_id)
+        if entry not in self._moments:
+            self._moments.add(entry)
+            heapq.heappush(self._due, entry)
 
     def next_due(self) -> float | None:
         """The earliest such moment."""
@@ -114,7 +138,9 @@ class Lanes:
         """Lanes whose moment has come have a backlog. Those that were held back until now are returned."""
         let_go = []
         while self._due and self._due[0][0] <= now:
-            lane = self.of(heapq.heappop(self._due)[1])
+            entry = heapq.heappop(self._due)
+            self._moments.remove(entry)
+            lane = self.of(entry[1])
             if lane.held_until > now:
                 continue
             if lane.held_until:
@@ -130,7 +156,7 @@ class Lanes:
         lane = self.of(webhook_id)
         lane.held_until = max(lane.held_until, until)
         lane.backlog = False
-        self.backlogged.discard(webhook_id)
+        self._line.pop(webhook_id, None)
         self.due_at(webhook_id, until)
 
     def let_go(self, webhook_id: int, now: float) -> None:
@@ -166,17 +192,14 @@ class Lanes:
         """What to claim of the backlog: (webhook id, how many, floor), `batch` in all at most, shared fairly.
 
         A lane asks again only when half of what it may hold is gone: fewer, larger claims. Who holds least comes
-        first, and once there is no room, those who hold next to nothing alone.
+        first, and once there is no room, those who hold next to nothing alone; of those who hold as much, who waits
+        longest. With thousands of them a few hundred are compared at a time.
         """
         left = min(batch, room if room > 0 else room + self.reserve)
-        if not self.backlogged or left <= 0:
+        if not self._line or left <= 0:
             return []
         most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
-        hungry = [
-            lane
-            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged - self.silent)
-            if lane.held * 2 <= lane.room(self.prefetch) and lane.held < most
-        ]
+        hungry = list(islice((lane for lane in self._hungry() if lane.held < most), _COMPARED))
         hungry.sort(key=lambda lane: lane.held)
         wanted = []
         for position, lane in enumerate(hungry):
@@ -187,14 +210,21 @@ class Lanes:
             left -= share
             if left <= 0:
                 break
+        for webhook_id, _, _ in wanted:
+            self._line.pop(webhook_id)
+            self._line[webhook_id] = None
         return wanted
 
     def is_hungry(self) -> bool:
         """Some lane with a backlog would ask for more."""
-        return any(
-            lane.held * 2 <= lane.room(self.prefetch)
-            for lane in (self._lanes[webhook_id] for webhook_id in self.backlogged - self.silent)
-        )
+        return any(True for _ in self._hungry())
+
+    def _hungry(self) -> Iterator[Lane]:
+        """Lanes with a backlog that have lost half of what they may hold, in line."""
+        for webhook_id in self._line:
+            lane = self._lanes[webhook_id]
+            if lane.held * 2 <= lane.room(self.prefetch) and webhook_id not in self.silent:
+                yield lane
 
     def claimed(self, wanted: list[tuple[int, int, float]], claims: list[Claim]) -> None:
         """A claim was answered: lanes that gave less than asked are drained, floors move up."""
@@ -209,7 +239,7 @@ class Lanes:
             lane.floor = max(lane.floor, highest.get(webhook_id, lane.floor))
             if count.get(webhook_id, 0) < places:
                 lane.backlog = False
-                self.backlogged.discard(webhook_id)
+                self._line.pop(webhook_id, None)
 
     def forget_idle(self) -> None:
         """Drop lanes that hold nothing, so that memory follows what is alive."""

@@ -16,6 +16,14 @@ _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
 _SHORTEST_TOKEN = 20
 #: What is shorter is no secret worth the name, and would be found in innocent text.
 _SHORTEST_SECRET = 6
+#: Both signatures of a request, also where JSON put a backslash before slashes; by each, what announces it.
+_SIGNATURES = (
+    ("sha256=", re.compile(r"sha256=[0-9a-f]{64}")),
+    ("v1,", re.compile(r"v1,(?:[A-Za-z0-9+]|\\?/){43}=")),
+)
+_SIGNATURES_IN_BYTES = tuple(
+    (word.encode(), re.compile(found.pattern.encode())) for word, found in _SIGNATURES
+)
 
 
 def mask_url(url: str) -> str:
@@ -56,18 +64,30 @@ class Scrubber:
         self._hidden = tuple((value, value.encode(errors="replace")) for value in found)
 
     def body(self, body: bytes) -> bytes:
-        """The bytes with MASK where a secret stood. One that was cut off at the end is not recognised."""
+        """The bytes with MASK where a secret or a signature stood, also for the beginning of a secret at the very end.
+
+        Of long answers the end is cut off; of a signature that was cut, nobody can make use.
+        """
         if body:
             for _, secret in self._hidden:
                 if secret in body:
                     body = body.replace(secret, MASK.encode())
+                begins = body.rfind(secret[:_SHORTEST_SECRET], 1 - len(secret))
+                if begins >= 0 and secret.startswith(body[begins:]):
+                    body = body[:begins] + MASK.encode()
+            for opening, signature in _SIGNATURES_IN_BYTES:
+                if opening in body:
+                    body = signature.sub(opening + MASK.encode(), body)
         return body
 
     def text(self, text: str) -> str:
-        """The text, which may be JSON, with MASK where a secret stood."""
+        """The text, which may be JSON, with MASK where a secret or a signature stood."""
         for secret, _ in self._hidden:
             if secret in text:
                 text = text.replace(secret, MASK)
+        for opening, signature in _SIGNATURES:
+            if opening in text:
+                text = signature.sub(opening + MASK, text)
         return text
 
 

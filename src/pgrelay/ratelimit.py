@@ -7,6 +7,7 @@ for a small burst.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from math import floor
 
 #: Added to each window: requests need not take equally long to arrive.
@@ -28,8 +29,11 @@ class Request:
 class RateLimit:
     """At most `rate` requests in any second; below 1, one in any 1/`rate` seconds. Moments are monotonic seconds."""
 
-    def __init__(self, rate: float, began: float) -> None:
-        """`began`: requests of somebody else, as many as may be, may have been sent until then."""
+    def __init__(self, rate: float, began: float, unsent: Iterable[Request] = ()) -> None:
+        """`began`: requests of somebody else, as many as may be, may have been sent until then.
+
+        `unsent` are those that began under the limit before this one, and may still be sent at any moment.
+        """
         self.rate = rate
         self._most = max(1, floor(rate))
         self._window = max(1.0, 1.0 / rate) + _MARGIN
@@ -38,7 +42,12 @@ class RateLimit:
         #: Full burst again when this moment has come; see GCRA.
         self._paced_until = began
         self._closed_until = began + self._window
-        self._recent: deque[Request] = deque()
+        self._recent: deque[Request] = deque(unsent)
+
+    @property
+    def unsent(self) -> list[Request]:
+        """What has begun and is not sent yet."""
+        return [request for request in self._recent if request.sent_at is None]
 
     def wait(self, now: float) -> float:
         """Seconds until a request may begin; 0 or less: now. While others are unsent, there may be more to wait."""

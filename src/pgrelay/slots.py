@@ -159,13 +159,18 @@ class Slots:
     def _in_time(self, lane: Lane, rate: RateLimit, now: float) -> bool:
         """Its rate limit allows a request now; if not, it is offered again when that may be."""
         wait = rate.wait(now)
-        if wait > 0 and not lane.rate_alarm:
-            lane.rate_alarm = True
-            asyncio.get_running_loop().call_later(wait + _RATE_SLACK, self._rate_allows, lane)
-        return wait <= 0
+        if wait <= 0:
+            return True
+        moment, alarm = now + wait + _RATE_SLACK, lane.rate_alarm
+        # sooner than it seemed: the limit was raised meanwhile
+        if alarm is None or moment + _RATE_SLACK < alarm.when():
+            if alarm is not None:
+                alarm.cancel()
+            lane.rate_alarm = asyncio.get_running_loop().call_at(moment, self._rate_allows, lane)
+        return False
 
     def _rate_allows(self, lane: Lane) -> None:
-        lane.rate_alarm = False
+        lane.rate_alarm = None
         self.offer(lane)
 
     def _line_up(self, lane: Lane) -> None:

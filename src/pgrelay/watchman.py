@@ -1,6 +1,8 @@
 """Tells the database what attempts say about webhooks, and the deliverer what follows for them.
 
-Batches by itself, like the recorder: what ended while the last report was on its way is the next report.
+Batches by itself, like the recorder: what ended while the last report was on its way is the next report. What nothing
+follows from at once is told once a second: each report leaves a dead row in a table that every claim reads, and while
+somebody holds an old snapshot nothing takes it away.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ from pgrelay.observation import CircuitClosed, CircuitOpened, Observation, Webho
 #: How often to look which webhooks other daemons know to be failing.
 _LOOK_EVERY = 1.0
 _AFTER_FAILURE = 1.0
+_REPORT_EVERY = 1.0
 #: An end that seems to have moved by less is the same one, seen a little later.
 _SAME_HOLD = 0.5
 
@@ -52,7 +55,7 @@ class Watchman:
         self._reports = Reports()
         self._arrived = asyncio.Event()
         self._active = True
-        #: What was held back at the last look, and until when; monotonic.
+        #: What is held back, as far as is known, and until when; monotonic.
         self._held: dict[int, float] = {}
 
     def note(self, outcome: Outcome) -> None:
@@ -71,7 +74,7 @@ class Watchman:
     async def run(self) -> None:
         """Report until cancelled."""
         loop = asyncio.get_running_loop()
-        next_look = 0.0
+        next_look = next_report = 0.0
         while True:
             try:
                 concerned = self._active or self._reports.failing or self._holds_any()
@@ -81,13 +84,14 @@ class Watchman:
                     next_look = loop.time() + _LOOK_EVERY
                 with contextlib.suppress(TimeoutError):
                     # an idle daemon need not wake up for this
-                    async with asyncio.timeout(
-                        _LOOK_EVERY if self._active or self._reports.failing else None
-                    ):
+                    waits = self._active or self._reports.failing or bool(self._reports)
+                    async with asyncio.timeout(_LOOK_EVERY if waits else None):
                         await self._arrived.wait()
                     self._arrived.clear()
-                    if self._reports:
-                        await self._report()
+                urgent = self._reports.urge(self.limits.open_after, self._held)
+                if urgent or (self._reports and loop.time() >= next_report):
+                    next_report = loop.time() + _REPORT_EVERY
+                    await self._report()
             except DatabaseUnavailable:
                 await asyncio.sleep(_AFTER_FAILURE)
 
@@ -109,11 +113,24 @@ class Watchman:
             if until > known.get(webhook_id, 0.0) + _SAME_HOLD:
                 await self._heed(WebhookState(webhook_id, "held", until - now))
 
+    async def tell_the_rest(self) -> None:
+        """What came while the daemon stopped, when nobody runs this any more."""
+        if self._reports:
+            await self._report()
+
     async def _report(self) -> None:
-        for state in await self._verbs.note_results(self._reports.take(), self.limits):
+        taken = self._reports.take()
+        try:
+            states = await self._verbs.note_results(taken, self.limits)
+        except BaseException:  # cancelled, too: the daemon stops
+            self._reports.take_back(taken)
+            raise
+        for state in states:
             observation = self._told(state)
             if observation is not None:
                 self._observe(observation)
+            if state.held_for is not None:
+                self._held[state.webhook_id] = asyncio.get_running_loop().time() + state.held_for
             await self._heed(state)
 
     def _told(self, state: WebhookState) -> Observation | None:

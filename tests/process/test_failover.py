@@ -9,33 +9,22 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgrelay.demo.cluster import Cluster
-from support.database import install_pgrelay
+from support.database import install_application
 from support.factories import request_a_callback, watch_callbacks
 from support.process import daemon_process, eventually
 from support.queue import add_webhook
 from support.receiver import Receiver
 from support.standby import Pair
 
-_SAMPLE = Path(__file__).parents[2] / "src/pgrelay/demo/sample.sql"
-
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """The sample application is on both, watched, with pgrelay."""
     with Pair.start() as made:
-        install(made.primary)
+        with install_application(made.primary).connect() as connection:
+            watch_callbacks(connection)
         made.wait_until_copied()
         yield made
-
-
-def install(primary: Cluster) -> None:
-    with psycopg.connect(primary.dsn(), autocommit=True) as connection:
-        connection.execute("create database crm")
-    install_pgrelay(host=primary.host, port=primary.port, user="postgres", dbname="crm")
-    with psycopg.connect(primary.dsn("crm"), autocommit=True) as connection:
-        connection.execute(_SAMPLE.read_bytes())
-        watch_callbacks(connection)
 
 
 def write_until(stop: threading.Event, dsn: str, committed: list[str]) -> None:

@@ -12,6 +12,7 @@ from pgrelay.db.store import Store
 from pgrelay.observation import (
     CircuitClosed,
     CircuitOpened,
+    Claimed,
     DaemonDeclaredDead,
     DaemonStarted,
     Delivered,
@@ -253,3 +254,14 @@ async def test_limits_that_are_changed_while_deliveries_wait_hold_for_them(
         release.set()
         await one.seen(Delivered, 9)
     assert receiver.busiest["/hook"] <= 4
+
+
+async def test_a_rate_limit_that_is_raised_is_used_at_once_by_what_waited_for_the_one_before(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/hook"), rate_limit_per_second=0.01)
+    async with daemon(database.dsn) as one:
+        emit(db, 3)
+        await one.seen(Claimed)
+        db.execute("update pgrelay.webhook_configurations set rate_limit_per_second = 100")
+        await one.seen(Delivered, 3)

@@ -1,5 +1,6 @@
 """What goes over the wire, byte for byte, and what is kept of it."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -18,7 +19,7 @@ from support.daemon import daemon
 from support.database import Database
 from support.factories import SECRET, emit, request_a_callback, watch_callbacks
 from support.queue import add_webhook, value
-from support.receiver import Receiver, Seen, in_turn, ok, status
+from support.receiver import Exchange, Receiver, Seen, in_turn, ok, status
 
 NEW_SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -112,18 +113,46 @@ async def test_during_a_rotation_both_secrets_sign_and_afterwards_only_the_new_o
         standardwebhooks.Webhook(SECRET).verify(afterwards.body, dict(afterwards.headers))
 
 
-async def test_custom_headers_are_sent_and_neither_they_nor_secrets_nor_signatures_are_kept_anywhere(
+async def echo(exchange: Exchange) -> None:
+    """Say what was asked, in body and headers."""
+    request = exchange.request
+    lines = [request.target, *(f"{name}: {value}" for name, value in request.headers)]
+    key = request.header("X-Tenant") or ""
+    await exchange.answer(
+        500, body="\n".join(lines).encode(), headers={"X-Key": key, "Location": request.target}
+    )
+
+
+def all_a_reader_sees(database: Database) -> str:
+    """Every row of every table and view that the role pgrelay_reader may read."""
+    found = []
+    with database.connect() as connection:
+        connection.execute("set role pgrelay_reader")
+        names = connection.execute(
+            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where n.nspname = 'pgrelay' and c.relkind in ('r', 'p', 'v') and has_table_privilege(c.oid, 'select')"
+        ).fetchall()
+        for (name,) in names:
+            found += connection.execute(f"select to_jsonb(t)::text from {name} as t".encode()).fetchall()
+    assert len(names) > 20
+    return str(found)
+
+
+async def test_custom_headers_are_sent_and_no_header_value_token_of_a_url_secret_or_signature_is_kept_anywhere(
     database: Database, db: psycopg.Connection, receiver: Receiver
 ):
+    """Whatever the receiver says, and whoever reads tables, views, the operator's events and the log."""
     stream = io.StringIO()
     logs.configure("debug", "json", stream, environ={})
     webhook = add_webhook(
         db,
-        url=receiver.url("/hook"),
+        url=receiver.url("/hook/t0p-s3cret-token-in-path?token=t0p-s3cret-query"),
         secret_key=SECRET,
         headers=json.dumps({"Authorization": "Bearer t0p-s3cret-token", "X-Tenant": "t0p-s3cret-tenant"}),
     )
-    receiver.on("/hook", in_turn(status(500), status(500), ok(), status(500)))
+    add_webhook(db, "pgrelay", url=receiver.url("/operator"))
+    receiver.on("/operator", ok())
+    receiver.otherwise(in_turn(status(500), echo, ok(), echo))
     async with daemon(database.dsn) as one:
         one.daemon._observe = lambda observation: (
             one._observe(observation),
@@ -134,14 +163,18 @@ async def test_custom_headers_are_sent_and_neither_they_nor_secrets_nor_signatur
         await one.seen(Delivered)
         emit(db, 2)
         await one.seen(DeliveryFailed, 2)
-        secrets = value(
-            db, "select array[secret_key, previous_secret_key] from pgrelay.webhook_configurations"
+        await one.seen(Delivered, 3)
+        query = (
+            "select array[secret_key, previous_secret_key] from pgrelay.webhook_configurations where id = %s"
         )
-        kept = str(db.execute("select to_jsonb(l) from pgrelay.webhook_logs l").fetchall())
+        secrets = value(db, query, webhook)
+        kept = await asyncio.to_thread(all_a_reader_sees, database)
         recorded = value(db, "select request_headers from pgrelay.delivery_attempts order by id limit 1")
     for told in ("delivered", "attempt_failed", "delivery_failed"):
         assert f'"event": "{told}"' in stream.getvalue()
-    assert all(seen.header("Authorization") == "Bearer t0p-s3cret-token" for seen in receiver.seen)
+    called = [seen for seen in receiver.seen if seen.path != "/operator"]
+    assert all(seen.header("Authorization") == "Bearer t0p-s3cret-token" for seen in called)
+    assert all("token=t0p-s3cret-query" in seen.target for seen in called)
     assert recorded["Authorization"] == recorded["X-Tenant"] == "***"
     assert recorded["X-Webhook-Signature"] == "sha256=***"
     private = [*secrets, "t0p-s3cret"]

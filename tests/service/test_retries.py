@@ -13,7 +13,7 @@ from pgrelay.observation import AttemptFailed, Delivered, DeliveryFailed
 from support.daemon import daemon, until
 from support.database import Database
 from support.factories import emit
-from support.queue import add_webhook, value
+from support.queue import add_webhook, expand, sign_on, value
 from support.receiver import (
     Behaviour,
     Receiver,
@@ -224,6 +224,22 @@ async def test_retries_of_a_daemon_that_stopped_are_made_by_the_next_when_they_f
     async with daemon(database.dsn, keys) as two:
         await two.seen(Delivered, within=10.0)
     assert value(db, "select max(started_at) from pgrelay.delivery_attempts") >= due
+
+
+async def test_what_a_daemon_left_is_found_soon_though_it_is_of_more_webhooks_than_one_look_takes(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    webhook = add_webhook(db, url=receiver.url("/hook"))
+    db.execute(
+        "insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events)"
+        " select w.company_id, w.name, w.url, w.subscribed_events from pgrelay.webhook_configurations w,"
+        " generate_series(1, 600) where w.id = %s",
+        (webhook,),
+    )
+    emit(db)
+    expand(db, sign_on(db), room=0)
+    async with daemon(database.dsn, {"daemon.poll_interval": 60.0}) as one:
+        await one.seen(Delivered, 601)
 
 
 async def test_an_event_whose_body_is_gone_fails_without_a_request(

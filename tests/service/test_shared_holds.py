@@ -7,7 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import psycopg
 import pytest
 
-from pgrelay.observation import Delivered, DeliveriesExpired, NotificationsArriving, WebhookHeld
+from pgrelay.observation import (
+    DaemonStopping,
+    Delivered,
+    DeliveriesExpired,
+    NotificationsArriving,
+    WebhookHeld,
+)
 from support.daemon import Running, daemon, until
 from support.database import Database
 from support.factories import emit
@@ -134,3 +140,22 @@ async def test_what_grew_too_old_while_it_waited_takes_no_place_under_the_rate_l
         emit(db, 2)
         await until(db, DONE, 6)
     assert 1 <= sent < 4 and len(receiver.seen) == sent + 2
+
+
+async def test_what_a_receiver_asks_of_a_daemon_that_is_stopping_holds_for_the_others(
+    database: Database, db: psycopg.Connection, receiver: Receiver
+):
+    add_webhook(db, url=receiver.url("/busy"))
+    add_webhook(db, "2", url=receiver.url("/gone"))
+    stopping = asyncio.Event()
+    receiver.on("/busy", after(stopping, status(429, headers={"Retry-After": "3600"})))
+    receiver.on("/gone", after(stopping, status(410)))
+    async with daemon(database.dsn) as one:
+        emit(db)
+        emit(db, company_id="2")
+        await receiver.wait_for(2)
+        one.daemon.stop()
+        await one.seen(DaemonStopping)
+        stopping.set()
+    assert value(db, "select held_until > now() + interval '3000 s' from pgrelay.webhook_health") is True
+    assert db.execute("select id from pgrelay.webhook_configurations where is_active").fetchall() == [(1,)]

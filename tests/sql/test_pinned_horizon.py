@@ -8,7 +8,17 @@ from pgrelay.db.arrays import numbers
 from pgrelay.delivery import Claim
 from support.database import Database
 from support.plans import buffers
-from support.queue import add_events, add_webhook, claim, expand, record, sign_on, succeeded
+from support.queue import (
+    add_events,
+    add_webhook,
+    claim,
+    expand,
+    record,
+    recording,
+    sign_on,
+    succeeded,
+    value,
+)
 
 DELIVERIES = 20_000
 BATCH = 500
@@ -72,3 +82,57 @@ def test_expanding_and_claiming_cost_the_same_after_20_000_deliveries_under_an_o
     assert after[1] <= 2 * before[1]
     # what the floors spare: without them the claim walks over everything that was claimed since
     assert without_floors > after[1] + 500
+
+
+def test_recording_costs_the_same_after_thousands_that_were_sent_in_order_under_an_old_snapshot(
+    database: Database, db: psycopg.Connection
+) -> None:
+    add_webhook(db, "1", ordering="resource")
+    add_webhook(db, "2")
+    daemon = sign_on(db)
+
+    def cost() -> int:
+        add_events(db, MEASURED, company_id="2")
+        query, parameters = recording(daemon, *map(succeeded, expand(db, daemon).leases))
+        return buffers(db, query, *parameters)
+
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.delivery_queue")
+        before = [cost() for _ in range(2)][-1]
+        for _ in range(10):
+            add_events(db, BATCH)
+            record(db, daemon, *map(succeeded, expand(db, daemon).leases))
+        assert cost() <= 2 * before
+
+
+def test_what_is_counted_is_seen_and_folded_without_walking_over_what_was_folded_under_an_old_snapshot(
+    database: Database, db: psycopg.Connection
+) -> None:
+    add_webhook(db)
+    daemon = sign_on(db)
+
+    def cost(query: str) -> int:
+        add_events(db, 1)
+        record(db, daemon, *map(succeeded, expand(db, daemon).leases))
+        return buffers(db, query)
+
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.delivery_queue")
+        glance, fold = "select * from pgrelay.glance()", "select pgrelay.fold_metrics()"
+        before = [(cost(glance), cost(fold)) for _ in range(2)][-1]
+        columns = "webhook_id, minute, attempts, attempts_failed, deliveries_succeeded, deliveries_failed, duration_ms_sum"
+        counted = f"""
+            insert into pgrelay.metric_deltas ({columns}, duration_buckets, last_attempt_at)
+            select 1, now(), 1, 0, 1, 0, 5, array_fill(0, array[12]), now() from generate_series(1, 20000)
+        """
+        db.execute(counted.encode())
+        while value(db, fold):
+            pass
+        db.execute("select setval('pgrelay.metric_deltas_id_seq', 1000000)")
+        assert cost(glance) <= 2 * before[0] and cost(fold) <= 2 * before[1]
+    db.execute(
+        "insert into pgrelay.metric_deltas overriding system value select 5, 1, now(), 1, 0, 1, 0, 5, '{}', now()"
+    )
+    assert value(db, fold) == 1

@@ -5,16 +5,20 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
 from pytest_postgresql.executors import NoopExecutor
 
+import pgrelay
 from pgrelay.demo.cluster import Cluster
 
 #: Which server the tests run on: a major version, "system", or unset for the first one found.
 VERSION = os.environ.get("PGRELAY_TEST_PG") or None
+
+SAMPLE_APPLICATION = Path(pgrelay.__file__).with_name("demo") / "sample.sql"
 
 _role_numbers = itertools.count(1)
 
@@ -87,6 +91,17 @@ def install_pgrelay(*, host: str, port: int, user: str, dbname: str, **_: object
             await migrate(connection)
 
     asyncio.run(install())
+
+
+def install_application(cluster: Cluster) -> Database:
+    """A new database with the sample application's tables beside the schema, for tests with a server of their own."""
+    with psycopg.connect(cluster.dsn("postgres"), autocommit=True) as connection:
+        connection.execute("create database crm")
+    install_pgrelay(host=cluster.host, port=cluster.port, user="postgres", dbname="crm")
+    database = Database("crm", cluster)
+    with database.connect() as connection:
+        connection.execute(SAMPLE_APPLICATION.read_bytes())
+    return database
 
 
 @contextmanager

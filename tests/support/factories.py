@@ -76,7 +76,7 @@ def emit(
     )
 
 
-def watch_callbacks(db: psycopg.Connection) -> None:
+def watch_callbacks(db: psycopg.Connection, *, contacted_valid_for: float | None = None) -> None:
     """Watch the sample application's callback requests: made, and contacted."""
     source = Source(
         "callback_requests",
@@ -87,7 +87,9 @@ def watch_callbacks(db: psycopg.Connection) -> None:
         prefix="callback",
         events=(
             EventRule("callback.created", on=(Operation.INSERT,)),
-            EventRule("callback.contacted", becomes={"status": ("contacted",)}),
+            EventRule(
+                "callback.contacted", becomes={"status": ("contacted",)}, valid_for=contacted_valid_for
+            ),
         ),
     )
     db.execute("select pgrelay.watch(%s, 'main')", (json.dumps(source.definition()),))

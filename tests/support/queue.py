@@ -178,11 +178,17 @@ def retried(lease: Claim, retry_in: float = 0.0, **details: Any) -> Outcome:
 
 def record(db: psycopg.Connection, daemon: int, *outcomes: Outcome, resent: bool = False) -> list[int]:
     """Write a batch of outcomes; the ids of deliveries for which one did not count."""
+    query, parameters = recording(daemon, *outcomes, resent=resent)
+    return [row[0] for row in db.execute(query.encode(), parameters)]
+
+
+def recording(daemon: int, *outcomes: Outcome, resent: bool = False) -> tuple[str, tuple[Any, ...]]:
+    """The statement that does it."""
     claims = [outcome.claim for outcome in outcomes]
     bodies = [
         None if outcome.response_body is None else outcome.response_body.decode() for outcome in outcomes
     ]
-    rows = db.execute(
+    return (
         "select * from pgrelay.record_outcomes(%s, %s, %s::bigint[], %s::integer[], %s::text[], %s::bigint[], %s::bigint[],"
         " %s::integer[], %s::double precision[], %s::integer[], %s::integer[], %s::text[], %s::text[],"
         " %s::double precision[], %s::text[], %s::text[], %s::text[], %s)",
@@ -207,7 +213,6 @@ def record(db: psycopg.Connection, daemon: int, *outcomes: Outcome, resent: bool
             resent,
         ),
     )
-    return [row[0] for row in rows]
 
 
 def status(db: psycopg.Connection, delivery_id: int) -> Status:

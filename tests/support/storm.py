@@ -1,135 +1,21 @@
-"""What came at the receiver while daemons died and people changed their minds, and what must be true of it.
+"""What must be true of what came at the receiver while daemons died and people changed their minds: see `complaints`."""
 
-`Diary` is told what was done, and when; `complaints` compares it with what arrived. All moments are of the loop's clock.
-
-A receiver in a busy process reads late: `lag` says by how much. Requests that a stopped daemon had begun, and that leave
-when it goes on, cannot be called back: they are strays, and count for no limit and no order.
-"""
-
-import asyncio
 import hashlib
 import hmac
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
 
-#: A change holds once the daemons have heard of it, between whatever else they do.
-NOTICE = 5.0
+from support.storm_diary import NOTICE, Arrival, Diary, Event, Terms
+
 #: What a receiver asked of one daemon the other knows by then, which looks once a second.
 HEARD = 3.0
-#: So long after it goes on, what a stopped daemon had begun may still leave.
-STRAY = 1.0
 #: So soon a request goes out again whose connection ended as it was used again.
 ONCE_MORE = 1.5
 #: A cut-off request is over for its sender before it is for the receiver.
 CUT_OFF = 0.2
-FOREVER = float("inf")
-
-
-@dataclass
-class Arrival:
-    """One request."""
-
-    webhook: int
-    daemon: str
-    key: str
-    attempt: int
-    body: bytes
-    headers: dict[str, str]
-    at: float
-    ended: float = FOREVER
-    #: None: it got no answer.
-    status: int | None = None
-    retry_after: float = 0.0
-    stray: bool = False
-
-
-class Event(NamedTuple):
-    """A row of the outbox."""
-
-    id: int
-    company_id: str
-    resource: str | None
-    body: bytes
-
-
-class History:
-    """A value that changes."""
-
-    def __init__(self, at: float, value: Any) -> None:
-        self._at, self._values = [at], [value]
-
-    def change(self, at: float, value: Any) -> None:
-        self._at.append(at)
-        self._values.append(value)
-
-    def during(self, first: float, last: float) -> list[Any]:
-        """All that held at some time between these two."""
-        return self._values[max(0, bisect_right(self._at, first) - 1) : bisect_right(self._at, last)]
-
-    @property
-    def now(self) -> Any:
-        return self._values[-1]
-
-
-@dataclass
-class Terms:
-    """A webhook, as people changed it."""
-
-    company_id: str
-    ordered: bool
-    most_attempts: int
-    #: Active, not paused, not deleted.
-    callable: History
-    max_concurrency: History
-    rate: History
-    secrets: History
-    #: Moments at which a person let it go on whatever its receiver asked for.
-    freed: list[float] = field(default_factory=list)
-
-
-@dataclass
-class Diary:
-    """All that was done."""
-
-    webhooks: dict[int, Terms] = field(default_factory=dict)
-    arrivals: list[Arrival] = field(default_factory=list)
-    #: (webhook, event) that a person had sent again, or tried again.
-    again: set[tuple[int, int]] = field(default_factory=set)
-    #: Of each daemon, from when to when it was stopped.
-    stops: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
-    #: When the receiver looked, and how late that was.
-    lags: list[tuple[float, float]] = field(default_factory=list)
-    #: In words, for who has to find out what went wrong.
-    told: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        """Something was done."""
-        self.told.append(f"{asyncio.get_running_loop().time():.2f} {text}")
-
-    async def watch_the_clock(self) -> None:
-        """How late this loop reads what has come; until cancelled."""
-        now = asyncio.get_running_loop().time
-        while True:
-            before = now()
-            await asyncio.sleep(0.005)
-            self.lags.append((now(), now() - before - 0.005))
-
-    def lag(self, at: float) -> float:
-        """How much earlier than `at` something may have come that was read then."""
-        first, last = bisect_left(self.lags, (at - 0.5, 0.0)), bisect_right(self.lags, (at + 0.1, 0.0))
-        return max((late for _, late in self.lags[first:last]), default=0.0)
-
-    def find_strays(self) -> None:
-        """And end what was open when its daemon stood still: the others may have taken it over."""
-        for one in self.arrivals:
-            for stopped, went_on in self.stops[one.daemon]:
-                one.stray |= went_on - 0.05 <= one.at <= went_on + STRAY
-                if one.at <= stopped < one.ended:
-                    one.ended = stopped
+#: What was given up being sent for its age may have been on its way for so long.
+ON_ITS_WAY = 1.0
 
 
 def complaints(
@@ -145,7 +31,7 @@ def complaints(
         terms = diary.webhooks[webhook]
         known = [one for one in arrivals if one.key in events]
         found += [f"webhook {webhook}: invented {one.key}" for one in arrivals if one.key not in events]
-        for check in (_content, _permission, _concurrency, _rate, _left_alone):
+        for check in (_content, _lifetime, _permission, _concurrency, _rate, _left_alone):
             found += [f"webhook {webhook}: {text}" for text in check(diary, terms, known, events)]
         found += [
             f"webhook {webhook}: {text}" for text in _on_record(webhook, terms, known, events, attempts)
@@ -165,7 +51,7 @@ def _content(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[s
             yield f"event {event.id} came with another body"
         if one.headers["webhook-id"] != one.key:
             yield f"event {event.id} came as {one.headers['webhook-id']}"
-        secrets = terms.secrets.during(one.at - NOTICE, one.at)
+        secrets = terms.secrets.during(diary.told_by(one.at), one.at)
         signatures = {
             "sha256=" + hmac.new(key.encode(), one.body, hashlib.sha256).hexdigest() for key in secrets
         }
@@ -173,11 +59,20 @@ def _content(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[s
             yield f"event {event.id} is signed with no secret of its time"
 
 
+def _lifetime(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]) -> Iterator[str]:
+    """What a person wanted sent again is sent, however old."""
+    for one in arrivals:
+        event = events[one.key]
+        late = one.at - diary.lag(one.at) - event.valid_until
+        if late > ON_ITS_WAY and (one.webhook, event.id) not in diary.again and not one.stray:
+            yield f"event {event.id} came {late:.2f} s after its time was over, by {one.daemon}"
+
+
 def _permission(
     diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]
 ) -> Iterator[str]:
     for one in arrivals:
-        if not one.stray and not any(terms.callable.during(one.at - NOTICE, one.at)):
+        if not one.stray and not any(terms.callable.during(diary.told_by(one.at), one.at)):
             yield f"called at {one.at:.2f} by {one.daemon}, when it was inactive, paused or gone"
 
 
@@ -186,7 +81,7 @@ def _concurrency(
 ) -> Iterator[str]:
     counted = [one for one in arrivals if not one.stray]
     for one in counted:
-        limits = terms.max_concurrency.during(one.at - NOTICE, one.at)
+        limits = terms.max_concurrency.during(diary.told_by(one.at), one.at)
         if None in limits:
             continue
         open_now = [
@@ -200,7 +95,7 @@ def _concurrency(
 def _rate(diary: Diary, terms: Terms, arrivals: list[Arrival], events: dict[str, Event]) -> Iterator[str]:
     counted = [one for one in arrivals if not one.stray]
     for number, one in enumerate(counted):
-        limits = terms.rate.during(one.at - NOTICE - 1.0, one.at)
+        limits = terms.rate.during(diary.told_by(one.at, NOTICE + 1.0), one.at)
         if None in limits or number < (most := int(max(limits))):
             continue
         first = counted[number - most]
@@ -217,10 +112,14 @@ def _left_alone(
         if busy.status not in (429, 503) or busy.retry_after <= HEARD or busy.stray:
             continue
         until = busy.ended + busy.retry_after
-        if any(busy.ended - 0.1 <= moment < until for moment in terms.freed) or any(
-            busy.at - 0.1 <= stopped <= busy.ended + HEARD
-            for stops in diary.stops.values()
-            for stopped, _ in stops
+        if (
+            any(busy.ended - 0.1 <= moment < until for moment in terms.freed)
+            or any(
+                busy.at - 0.1 <= stopped <= busy.ended + HEARD
+                for stops in diary.stops.values()
+                for stopped, _ in stops
+            )
+            or diary.told_by(busy.ended + HEARD, HEARD) < busy.ended
         ):
             continue
         for one in arrivals:

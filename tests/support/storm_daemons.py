@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from support.process import Process, daemon_process
-from support.storm import Diary
+from support.storm_diary import Diary
 
 LEASE = 2.0
 _DAEMON = {"poll_interval": "300ms", "batch_size": 50, "max_in_flight": 40, "drain_timeout": 1}

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from support.receiver import Receiver
-from support.storm import Diary, History, Terms
+from support.storm_diary import Diary, History, Terms
 from support.storm_receiver import MOODS, Moods
 
 KINDS: list[dict[str, Any]] = [

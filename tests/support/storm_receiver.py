@@ -4,7 +4,7 @@ import asyncio
 import random
 
 from support.receiver import Exchange, Receiver
-from support.storm import FOREVER, Arrival, Diary
+from support.storm_diary import FOREVER, Arrival, Diary
 
 MOODS = [
     "ok",

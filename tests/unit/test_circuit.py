@@ -1,5 +1,7 @@
 """What of the attempts of a webhook is told to the database, and what need not be."""
 
+import pytest
+
 from pgrelay.circuit import Report, Reports
 from pgrelay.delivery import ErrorKind, Outcome, Verdict
 from support.factories import claim, outcome
@@ -49,3 +51,52 @@ def test_who_failed_or_wants_to_be_left_alone_is_watched_from_then_on() -> None:
     reports.take()
     reports.add(outcome())
     assert reports.take() == [Report(1, succeeded=True)]
+
+
+def test_what_was_perhaps_not_told_is_told_again_but_for_failures_which_would_be_counted_twice() -> None:
+    reports = Reports()
+    reports.add(failed(429, hold=60.0))
+    taken = reports.take()
+    reports.add(failed(503, hold=9.0))
+    reports.take_back(taken)
+    assert reports.take() == [Report(1, failures=1, hold=60.0)]
+    reports.take_back([Report(1, succeeded=True), Report(2, failures=3), Report(3, failures=1, gone=True)])
+    assert reports.take() == [Report(1, succeeded=True), Report(3, gone=True)]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "urgent"),
+    [
+        ([failed()], False),
+        ([outcome(), failed(), outcome()], False),
+        ([failed(), failed(), failed()], True),
+        ([failed(503, hold=5.0)], True),
+        ([failed(410, verdict=Verdict.FAILED)], True),
+        ([outcome(claim(webhook_id=2))], True),
+    ],
+)
+def test_what_something_follows_from_is_told_at_once_and_the_rest_may_wait(
+    outcomes: list[Outcome], urgent: bool
+) -> None:
+    reports = Reports()
+    reports.failing = frozenset({1, 2})
+    for one in outcomes:
+        reports.add(one)
+    assert reports and reports.urge(3, held={2}) is urgent
+
+
+def test_the_failure_that_opens_a_circuit_is_told_at_once_also_when_those_before_were_told_already() -> None:
+    reports = Reports()
+    for number in range(1, 4):
+        reports.add(failed())
+        assert reports.urge(3, held=()) is (number == 3)
+        reports.take()
+    reports.add(outcome())
+    reports.add(failed())
+    assert not reports.urge(3, held=())
+
+
+def test_without_circuits_no_number_of_failures_is_urgent() -> None:
+    reports = Reports()
+    reports.add(failed())
+    assert not reports.urge(0, held=())

@@ -1,5 +1,8 @@
 """What is claimed for whom: everybody's share, and nothing claimed that is not due."""
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +81,20 @@ def test_shares_are_fair_and_never_more_than_there_is_room_for(held: dict[int, i
         assert all(poorer in wanted for poorer in hungry if hungry[poorer] < hungry[served])
 
 
+@pytest.mark.parametrize("count", [60, 1000])
+def test_of_many_with_a_backlog_each_has_its_turn_however_fast_the_others_are(count: int):
+    made, served = lanes(capacity=PLENTY), Counter[int]()
+    for webhook_id in range(count):
+        made.has_backlog(webhook_id)
+    for _ in range(count // 10):
+        wanted = made.wanted(PLENTY, 20)  # and all of it is delivered before the next claim
+        served.update(places(wanted))
+        made.claimed(
+            wanted, [claim(n, webhook_id) for webhook_id, places, _ in wanted for n in range(places)]
+        )
+    assert set(served.values()) == {2}
+
+
 def test_without_room_only_those_who_hold_a_few_at_most_are_served_out_of_the_reserve():
     made = lanes(capacity=20, reserve=6)
     hold(made, 1, ready=5, running=5)
@@ -130,6 +147,25 @@ def test_lanes_have_a_backlog_from_the_moment_something_falls_due(due: list[tupl
     made.fall_due(now)
     assert made.backlogged == {webhook_id for moment, webhook_id in due if moment <= now}
     assert made.next_due() == min((moment for moment, _ in due if moment > now), default=None)
+
+
+@given(st.floats(0.01, 1e6), st.floats(0.0, 90_000.0))
+def test_a_retry_is_looked_for_no_earlier_than_it_is_due_and_little_later(now: float, wait: float):
+    made = lanes()
+    made.due_at(1, now + wait, wait)
+    moment = made.next_due()
+    assert moment is not None and now + wait <= moment <= now + wait + max(0.005, wait / 100) + 1e-6
+
+
+def test_a_hundred_thousand_retries_that_wait_for_an_hour_take_next_to_no_memory():
+    made = lanes()
+    for number in range(100_000):
+        made.due_at(1, number / 50 + 3600.0, 3600.0)
+    moments = 0
+    while (moment := made.next_due()) is not None:
+        made.fall_due(moment)
+        moments += 1
+    assert moments < 200
 
 
 def test_idle_lanes_are_forgotten_and_others_are_not():

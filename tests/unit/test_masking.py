@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgrelay.masking import Scrubber, mask_url
+from pgrelay.signing import Signer
+from support.factories import SECRET
 
 SLACK = "https://hooks.slack.com/services/T0AB/B0CD/aB3dE5fG7hI9jK1lM3nO5pQ7"
 names = st.from_regex(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,20}", fullmatch=True)
@@ -73,6 +75,12 @@ def test_what_was_sent_along_is_taken_out_of_an_answer_in_every_spelling():
     assert scrubber.text(echo.decode()) == scrubber.body(echo).decode()
 
 
+@given(st.integers(6, 20))
+def test_the_beginning_of_a_secret_at_which_an_answer_was_cut_off_is_taken_out(kept):
+    scrubber = Scrubber("https://example.com/hooks", {"X-Key": "t0p-s3cret-of-21-long"}, [])
+    assert scrubber.body(b"t0p-s3, said t0p-s3cret-of-21-long"[: 13 + kept]) == b"t0p-s3, said ***"
+
+
 def test_an_answer_that_echoes_nothing_stays_as_it_is():
     scrubber = Scrubber("https://example.com/hooks", {}, ["whsec_abcdefgh"])
     assert scrubber.body(b"\xff\x00 ok") == b"\xff\x00 ok"
@@ -82,3 +90,14 @@ def test_an_answer_that_echoes_nothing_stays_as_it_is():
 @given(st.text(), st.dictionaries(st.text(), st.text()), st.lists(st.text()), st.binary())
 def test_scrubbing_takes_whatever_stands_in_a_row(url, headers, secrets, body):
     Scrubber(url, headers, secrets).body(body)
+
+
+def test_signatures_are_taken_out_of_an_answer_too():
+    classic, standard = Signer(SECRET, SECRET).sign("key_1", 1_700_000_000, b"{}")
+    scrubber = Scrubber("https://example.com/hooks", {}, [])
+    echo = f"X-Webhook-Signature: {classic}; webhook-signature: {standard}; no v1,signature, no sha256=abc"
+    masked = (
+        "X-Webhook-Signature: sha256=***; webhook-signature: v1,*** v1,***; no v1,signature, no sha256=abc"
+    )
+    assert scrubber.text(echo) == scrubber.text(echo.replace("/", "\\/")) == masked
+    assert scrubber.body(echo.encode()) == masked.encode()

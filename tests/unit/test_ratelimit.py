@@ -57,3 +57,14 @@ def test_they_are_spread_over_the_second_but_for_a_small_burst():
 def test_what_somebody_else_sent_before_counts():
     limit = RateLimit(10, began=5.0)
     assert limit.wait(5.0) >= 1.0 and limit.wait(6.1) <= 0
+
+
+def test_what_began_under_the_limit_before_and_is_not_sent_yet_counts_until_it_is():
+    before = RateLimit(10, began=0.0)
+    slow, sent = before.begin(2.0), before.begin(2.1)
+    sent.sent_at = 2.2
+    assert before.unsent == [slow]
+    limit = RateLimit(1, began=3.0, unsent=before.unsent)
+    assert limit.wait(5.0) > 0
+    slow.sent_at = 5.1
+    assert limit.wait(5.2) > 0.9 and limit.wait(6.2) <= 0

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from support.storm import Arrival, Diary, Event, History, Terms, complaints
+from support.storm import complaints
+from support.storm_application import Written
+from support.storm_diary import Arrival, Diary, Event, History, Terms
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 EVENTS = {
@@ -36,12 +38,15 @@ def found(
     change: Callable[[Terms], None] = lambda _: None,
     attempts: dict[tuple[int, int, int], list[int | None]] | None = None,
     stop: tuple[float, float] | None = None,
+    outage: tuple[float, float] | None = None,
 ) -> list[str]:
     """What is wrong with these, given what is on record: by default, all of them."""
     diary = Diary(webhooks={1: terms()}, arrivals=list(arrivals))
     change(diary.webhooks[1])
     if stop is not None:
         diary.stops["one"].append(stop)
+    if outage is not None:
+        diary.outages.append(outage)
     recorded: dict[tuple[int, int, int], list[int | None]] = {}
     for one in arrivals:
         if one.key in EVENTS:
@@ -92,6 +97,35 @@ def test_who_is_not_to_be_called_is_not() -> None:
     assert found(arrival(1, 9.0), change=change) == []  # nobody may have heard of it yet
     (text,) = found(arrival(1, 10.1), change=change)
     assert "inactive, paused or gone" in text
+
+
+def test_what_changed_as_the_database_went_away_may_be_heard_of_once_it_has_come_back() -> None:
+    def change(terms: Terms) -> None:
+        terms.callable.change(5.0, False)
+
+    assert found(arrival(1, 10.1), change=change, outage=(5.5, 7.0)) == []
+    for outage in ((20.0, 21.0), (5.5, 7.0)):
+        (text,) = found(arrival(1, 12.1), change=change, outage=outage)
+        assert "inactive, paused or gone" in text
+    busy = arrival(1, 10.0, status=429, retry_after=20.0)
+    assert found(busy, arrival(2, 20.0), outage=(11.0, 12.0)) == []
+    assert len(found(busy, arrival(2, 20.0), outage=(14.0, 15.0))) == 1
+
+
+def test_what_has_outlived_its_time_comes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EVENTS, "key_1", EVENTS["key_1"]._replace(valid_until=9.0))
+    assert found(arrival(1, 9.9)) == []  # it was on its way
+    (text,) = found(arrival(1, 10.1))
+    assert "1.10 s after its time was over" in text
+
+
+def test_what_the_application_was_not_told_is_committed_as_a_whole_or_not_at_all() -> None:
+    written = Written({("a", 1)}, [frozenset({("a", 2), ("a", 3)})])
+    assert written.complaints({("a", 1)}) == []
+    assert written.complaints({("a", 1), ("a", 2), ("a", 3)}) == []
+    assert "half of a transaction" in written.complaints({("a", 1), ("a", 2)})[0]
+    assert "lost" in written.complaints(set())[0]
+    assert "invented" in written.complaints({("a", 1), ("a", 4)})[0]
 
 
 def test_no_more_at_once_than_the_limit() -> None:

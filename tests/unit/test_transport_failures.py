@@ -61,6 +61,13 @@ async def test_a_refused_connection_is_a_connect_failure(free_port):
     )
 
 
+async def test_an_interface_that_this_machine_does_not_have_is_a_connect_failure():
+    async with transport() as sender:
+        result = await sender.send(request("http://[2606:4700::1111%25nowhere]/"))
+    assert isinstance(result, Failure)
+    assert result.kind is ErrorKind.CONNECT and "No such device" in result.message
+
+
 async def test_a_reset_before_the_answer_is_a_connect_failure():
     result = await failure(reset())
     assert result.kind is ErrorKind.CONNECT

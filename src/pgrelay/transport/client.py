@@ -19,6 +19,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from time import monotonic
+from weakref import WeakSet
 
 from multidict import CIMultiDict
 
@@ -72,7 +73,8 @@ class Transport:
         self._targets: dict[str, Target | Failure] = {}
         self._heads: dict[RawHeaders, Mapping[str, str]] = {}
         self._ways: _Ways | None = None
-        self._retired: list[_Ways] = []
+        #: Those of before `adopt`, as long as a request is under way on them.
+        self._retired: WeakSet[_Ways] = WeakSet()
 
     async def start(self) -> None:
         """Make ready to send. The first connection is made by the first request."""
@@ -102,7 +104,7 @@ class Transport:
         if self._ways is not None:
             # addresses that may no longer be called are not called over old connections either
             self._ways.pool.retire()
-            self._retired.append(self._ways)
+            self._retired.add(self._ways)
             self._ways = _Ways(self._policy, self._tls, self._proxy)
 
     async def close(self) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -31,9 +33,9 @@ async def dial(
     server_name: str | None = None,
 ) -> SomeProtocol:
     """Connect to the first of the addresses that lets us; `host` is what messages call it. Raises Refused."""
-    infos = [_address_info(address, family, port) for address, family in addresses.items()]
     connected: socket.socket | None = None
     try:
+        infos = [_address_info(address, family, port) for address, family in addresses.items()]
         connected = await aiohappyeyeballs.start_connection(
             infos, happy_eyeballs_delay=_NEXT_ADDRESS, interleave=1
         )
@@ -67,6 +69,16 @@ def _address_info(
 ) -> tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]:
     if family == socket.AF_INET6:
         host, _, zone = address.partition("%")
-        scope = socket.if_nametoindex(zone) if zone and not zone.isdigit() else int(zone or 0)
+        scope = _interface(zone)
         return (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, scope))
     return (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
+
+
+def _interface(zone: str) -> int:
+    """The number of an interface of this machine, by name or number; 0 for none. OSError for one that is not there."""
+    if not zone or (zone.isascii() and zone.isdigit()):
+        return int(zone or 0)
+    try:
+        return socket.if_nametoindex(zone)
+    except OSError:
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO)) from None

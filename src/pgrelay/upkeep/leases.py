@@ -62,5 +62,6 @@ class ReleaseLapsed:
         for dead in await self._release() if self._may_judge() else ():
             self._observe(LeasesLapsed(dead.daemon_id, dead.pending, dead.failed))
             self._wake()
-        await self._cancel_orphans()
+        while await self._cancel_orphans():
+            pass  # in slices, between which others have the connection
         return self._every

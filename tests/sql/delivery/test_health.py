@@ -189,6 +189,25 @@ def test_gone_means_inactive_at_once_and_what_was_pending_is_cancelled(
     ]
 
 
+def test_of_very_many_that_are_pending_a_daemon_cancels_some_as_it_disables_the_webhook_and_a_person_all(
+    db: psycopg.Connection, webhook: int, daemon: int
+) -> None:
+    more = b"""insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot)
+              select webhook_id, event_id, event_slot from pgrelay.delivery_queue, generate_series(1, 1001) limit 10005"""
+    db.execute(more)
+    assert note(db, webhook, 1, given_up=1, gone=True) == [("disabled", None)]
+    assert value(db, "select count(*) from pgrelay.delivery_queue") == 15
+    assert value(db, "select pgrelay.cancel_orphans()") == 15
+    assert value(db, "select pgrelay.cancel_orphans()") == 0
+    db.execute("select pgrelay.set_active(%s, true)", (webhook,))
+    db.execute(
+        "insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot)"
+        " select webhook_id, event_id, event_slot from pgrelay.delivery_history"
+    )
+    db.execute("select pgrelay.set_active(%s, false)", (webhook,))
+    assert value(db, "select count(*) from pgrelay.delivery_queue") == 0
+
+
 def test_what_failed_for_long_enough_and_often_enough_is_disabled(
     db: psycopg.Connection, webhook: int, daemon: int
 ) -> None:

@@ -62,6 +62,22 @@ def test_the_next_is_due_once_the_one_before_has_ended_well_or_not(
     assert second.event_id == 2
 
 
+def test_order_counts_for_what_is_expanded_from_then_on_and_what_waits_in_line_keeps_its_turn_without_it(
+    db: psycopg.Connection, daemon: int
+) -> None:
+    webhook = add_webhook(db)
+    add_event(db)
+    expand(db, daemon, room=0)
+    db.execute("update pgrelay.webhook_configurations set ordering = 'resource' where id = %s", (webhook,))
+    for _ in range(3):
+        add_event(db)
+    (first,) = expand(db, daemon).leases
+    db.execute("update pgrelay.webhook_configurations set ordering = 'none' where id = %s", (webhook,))
+    assert [lease.event_id for lease in claim(db, daemon, webhook)] == [first.event_id - 1]
+    record(db, daemon, succeeded(first))
+    assert [lease.event_id for lease in claim(db, daemon, webhook)] == [first.event_id + 1]
+
+
 def test_one_that_is_tried_again_is_waited_for(db: psycopg.Connection, ordered: int, daemon: int) -> None:
     for _ in range(2):
         add_event(db, resource_id="a")

@@ -3,6 +3,7 @@
 import psycopg
 
 from support.database import Database
+from support.plans import reads
 from support.queue import add_event, add_webhook, expand, sign_on, value
 
 NOTHING = (False, None, False, False, False, False)
@@ -60,3 +61,21 @@ def test_deadlines_dead_daemons_and_counts_are_told(db: psycopg.Connection) -> N
         " values (1, now(), 1, 0, 1, 0, 5, array_fill(0, array[12]), now())"
     )
     assert glance(db)[3:5] == (True, True)
+
+
+def test_what_has_just_outlived_its_time_is_told_and_what_did_long_ago_is_not_walked_over(
+    db: psycopg.Connection,
+) -> None:
+    queued = (
+        "insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot, expires_at)"
+        " select 1, n, 0, clock_timestamp() + %s::interval from generate_series(1, %s) as n"
+    )
+    db.execute(queued, ("-1 hour", 1000))  # the chore takes these, which need not be called
+    db.execute(queued, ("1 hour", 1000))
+    with reads(db) as found:
+        assert glance(db)[2] is False
+    assert sum(read.rows for read in found if read.name == "delivery_queue_expiry_idx") < 10
+    db.execute(queued, ("-1 second", 1))
+    assert glance(db)[2] is True
+    assert value(db, "select pgrelay.expire_deliveries(5000)") == 1001
+    assert glance(db)[2] is False
