@@ -75,6 +75,7 @@
 -- What the API asks for: who calls, whether it was asked before, and a tenant's own part of everything
 \ir access/event_types.sql
 \ir access/use_token.sql
+\ir access/any_token.sql
 \ir access/revoke_token.sql
 \ir access/recall.sql
 \ir tenant/tenant.sql

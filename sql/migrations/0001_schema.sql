@@ -245,6 +245,9 @@ comment on column pgrelay.webhook_configurations.payload_template is
     'A JSON document whose strings hold {{ expressions }} over the event; counts while payload_format is template. It may hold keys of the receiver''s, so readers do not see it.';
 comment on column pgrelay.webhook_configurations.filter is
     'A condition on the body (SQL/JSON path): only events that meet it are owed. Try one with pgrelay.try_filter(). Null: all are.';
+create sequence pgrelay.filter_doubts;
+comment on sequence pgrelay.filter_doubts is
+    'Times that an event passed because a filter could not be judged. A sequence, so that who judges needs write nothing. See health.';
 comment on column pgrelay.webhook_configurations.disabled_at is 'When pgrelay itself made it inactive; null when a person did, or it is active.';
 comment on column pgrelay.webhook_configurations.disabled_reason is 'Why.';
 comment on column pgrelay.webhook_configurations.headers is 'Custom request headers, a JSON object of strings. Their values are never logged.';

@@ -41,7 +41,8 @@ select (select count(*) from pgrelay.daemons where ended_at is null and lease_un
        (select min(fire_at) from pgrelay.deadlines where fire_at < clock_timestamp()) as oldest_deadline_at,
        (select count(*) from pgrelay.webhook_configurations where is_active and paused) as webhooks_paused,
        (select count(*) from pgrelay.replays where status = 'running') as replays_running,
-       (select coalesce(sum(events - queued), 0)::bigint from pgrelay.replays where status = 'running') as replay_events_left
+       (select coalesce(sum(events - queued), 0)::bigint from pgrelay.replays where status = 'running') as replay_events_left,
+       (select case when is_called then last_value else 0 end from pgrelay.filter_doubts) as filter_doubts
 from pgrelay.unexpanded_events() as e cross join (
     select count(*) filter (where status = 'pending') as pending, count(*) filter (where status = 'in_flight') as in_flight,
            min(created_at) filter (where next_attempt_at < 'infinity' and attempts = 0 and served) as oldest_untried_at,
@@ -61,4 +62,5 @@ comment on column pgrelay.health.webhooks_held is 'Webhooks whose receiver asked
 comment on column pgrelay.health.disabled_last_week is 'Webhooks that pgrelay made inactive within seven days, and that still are.';
 comment on column pgrelay.health.replays_running is 'Replays that have not queued all of their events yet.';
 comment on column pgrelay.health.replay_events_left is 'Events that these have still to queue.';
+comment on column pgrelay.health.filter_doubts is 'Times, ever, that an event was owed because its webhook''s filter could not be judged.';
 comment on column pgrelay.health.oldest_deadline_at is 'The deadline that passed first and has not fired.';

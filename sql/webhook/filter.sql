@@ -47,18 +47,22 @@ end
 $$;
 comment on function pgrelay.filter_problem(text) is 'What is wrong with a filter, or null.';
 
-create or replace function pgrelay.filter_matches(p_filter text, p_body text, p_until timestamptz default 'infinity')
+create or replace function pgrelay.filter_matches(p_filter text, p_body text, p_until timestamptz default null)
 returns boolean language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC'
 as $$
 -- Whether a filter takes an event with this body. What is not there makes a comparison false, not an error.
 --
 -- In doubt yes, for what is sent too much can be seen, and what is not sent cannot: a body that jsonb cannot hold (numbers
 -- beyond its range, text outside the database's encoding) matches, and so does everything after p_until. \u0000, which
--- jsonb refuses, is judged as the replacement character.
+-- jsonb refuses, is judged as the replacement character. Doubts are counted where something is sent for them: with p_until,
+-- which previews leave out.
 declare
     v_body jsonb;
 begin
-    if clock_timestamp() > p_until then return true; end if;
+    if clock_timestamp() > p_until then
+        perform nextval('pgrelay.filter_doubts');
+        return true;
+    end if;
     begin
         v_body := p_body;
     exception when untranslatable_character then
@@ -66,6 +70,7 @@ begin
     end;
     return coalesce(jsonb_path_match_tz(v_body, p_filter::jsonpath, '{}', true), false);
 exception when others then
+    if p_until is not null then perform nextval('pgrelay.filter_doubts'); end if;
     return true;
 end
 $$;

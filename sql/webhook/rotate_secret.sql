@@ -17,7 +17,8 @@ begin
     select previous_secret_expires_at into v_until from pgrelay.webhook_configurations
     where id = p_webhook_id and secret_key is not null and previous_secret_expires_at > clock_timestamp() for update;
     if found and p_overlap > interval '0' then
-        raise exception using errcode = 'PGR22', message = format('webhook %s was rotated already: the secret before signs until %s, and would end now', p_webhook_id, v_until),
+        raise exception using errcode = 'PGR22', message = format('webhook %s was rotated already: the secret before signs until %s UTC, and would end now', p_webhook_id,
+                to_char(v_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')),
             hint = 'End it first (pgrelay.end_overlap), once the receiver has the new one. Or rotate with an overlap of zero: then all old ones end at once.';
     end if;
     -- a secret that was asked for and is not made yet signs nothing: then the one before it stays the previous one

@@ -234,3 +234,12 @@ def _number(label: str) -> int:
 
 def _blocked(message: str) -> Failure:
     return Failure(ErrorKind.BLOCKED_ADDRESS, message)
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach an address ("HOST:PORT"). A name other than localhost is taken for public."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -137,7 +137,7 @@ class Daemon:
         """Wait for the database, deliver until stopped, stop in order."""
         async with contextlib.AsyncExitStack() as stack:
             await self._serve_http(stack)
-            encoding = await self._contact.first()
+            encoding = await self._contact.first(self._settings.http.listen)
             if encoding is None:
                 return
             # objects of start-up live as long as the process: do not look at them again in every collection
@@ -188,11 +188,14 @@ class Daemon:
         """Answer from now on, where http.listen says so: also that the database is still waited for."""
         listen = self._settings.http.listen
         if listen is not None and self._metrics is not None:
-            from pgrelay.page.site import add_page  # templates cost memory where nothing is served
+            from pgrelay.doctor.trial import (
+                try_out,  # they cost memory, as templates do, where nothing is served
+            )
+            from pgrelay.page.site import add_page
 
             api = api_app(lambda: self._contact.open_admitted("api"), self._observe, self._keys)
             app = make_app(unready=self._unready, render_metrics=self._metrics.render, api=api)
-            add_page(app, api[SERVICES])
+            add_page(app, api[SERVICES], lambda webhook: try_out(self._settings, webhook))
             self._observe(HttpServing(await stack.enter_async_context(serving(app, listen))))
 
     def _unready(self) -> str | None:

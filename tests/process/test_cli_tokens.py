@@ -62,8 +62,28 @@ def test_a_role_and_a_company_that_do_not_fit_are_refused(pgrelay: Command):
 def test_an_address_that_others_can_reach_is_not_served_before_there_is_a_token(pgrelay: Command):
     for listen in ("0.0.0.0:0", "[::]:0", "db.example.com:0"):
         refused = pgrelay("api", "--listen", listen)
-        assert (refused.code, "there is no token yet" in refused.err) == (1, True), listen
+        assert (refused.code, "there is no token yet" in refused.err) == (78, True), listen
     assert pgrelay("api", "--listen", "8060").code == 2
+
+
+def test_a_daemon_at_such_an_address_does_not_start_before_there_is_a_token(
+    pgrelay: Command, db: psycopg.Connection
+):
+    pgrelay.config.write_text("http:\n  listen: 0.0.0.0:0\n")
+    db.execute("select pgrelay.adopt('production', 'keep')")
+    refused = pgrelay("run", "--no-uvloop")
+    assert refused.code == 78
+    assert "0.0.0.0:0 is an address that others can reach, and there is no token yet" in refused.err
+    assert "pgrelay tokens create" in refused.err
+    assert value(db, "select count(*) from pgrelay.daemons") == 0
+    assert "there is no token yet" in pgrelay("check").out
+    pgrelay("tokens", "create", "--name", "deploy", "--role", "admin")
+    assert "there is no token yet" not in pgrelay("check").out
+    with pgrelay.start("run") as running:
+        assert running.stdout is not None
+        assert any('"http_serving"' in line or "http_serving" in line for line in running.stdout)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 0
 
 
 def test_the_api_is_served_until_it_is_told_to_stop(pgrelay: Command, db: psycopg.Connection):

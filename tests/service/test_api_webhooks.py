@@ -188,6 +188,10 @@ async def test_a_secret_is_shown_once_and_rotation_shows_a_new_one(admin: Client
     assert (await admin.post(f"{path}/reveal-secret")).status == 409
     twice = await admin.post(f"{path}/rotate-secret")
     assert (twice.status, "was rotated already" in twice.body["detail"]) == (409, True)
+    ended = await admin.post(f"{path}/end-overlap")
+    assert (ended.status, ended.body["previous_secret_expires_at"]) == (200, None)
+    none = await admin.post(f"{path}/end-overlap")
+    assert (none.status, "no old secret" in none.body["detail"]) == (409, True)
     assert (await admin.post(f"{path}/rotate-secret", json={"overlap_seconds": 0})).status == 200
     db.execute("update pgrelay.webhook_configurations set secret_key = pgrelay.generate_secret()")
     assert (await admin.post(f"{path}/reveal-secret")).status == 200, (

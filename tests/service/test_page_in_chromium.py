@@ -70,6 +70,13 @@ async def test_a_webhook_is_found_and_paused_by_keyboard(
     assert all(url.startswith(f"{api.url}/") for url in asked)
 
 
+#: What is looked at again every so many seconds is so at once.
+_SOONER = """() => {
+    for (const part of document.querySelectorAll("[data-again]")) part.dataset.again = "0.1";
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 async def _focused(page: Any) -> str:
     return str(await page.evaluate("document.activeElement.textContent.trim()"))
 
@@ -89,6 +96,12 @@ async def test_what_is_sent_appears_by_itself_and_stops_when_paused(api: Api, db
         assert asked == []
         await page.click("text=Go on")
         await page.wait_for_event("response", timeout=60_000)
+        await page.goto(f"{api.url}/")
+        assert await page.inner_text("dt:has-text('Waiting') + dd") == "0"
+        add_event(db)
+        assert expand(db, daemon, room=0).backlog
+        await page.evaluate(_SOONER)
+        await page.wait_for_selector("dt:has-text('Waiting') + dd:has-text('1')", timeout=60_000)
     assert webhook
 
 

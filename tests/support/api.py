@@ -17,9 +17,11 @@ from pgrelay.api.app import SERVICES, api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.db.connect import Connection, connect
 from pgrelay.db.tokens import digest
+from pgrelay.doctor.trial import try_out
 from pgrelay.observation import Observation
 from pgrelay.page.site import add_page
 from pgrelay.sealing import Keyring
+from support import factories
 
 
 def make_token(db: psycopg.Connection, role: str, company_id: str | None = None, name: str = "a test") -> str:
@@ -102,7 +104,7 @@ async def serving_api(dsn: str, key: str = "") -> AsyncIterator[Api]:
 
     api = api_app(open_connection, observed.append, Keyring(key))
     served = make_app(unready=lambda: None, render_metrics=lambda _: (b"", "text/plain"), api=api)
-    add_page(served, api[SERVICES])
+    add_page(served, api[SERVICES], lambda webhook: try_out(factories.settings(dsn), webhook))
     async with (
         serving(served, "127.0.0.1:0") as url,
         aiohttp.ClientSession() as session,

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from pgrelay.addresses import REFUSED, Policy, check_addresses, check_url, refusal
+from pgrelay.addresses import REFUSED, Policy, check_addresses, check_url, is_loopback, refusal
 from pgrelay.delivery import ErrorKind
 
 STRICT = Policy()
@@ -375,3 +375,20 @@ def test_no_text_is_an_error(url):
 )
 def test_no_message_shows_more_of_a_url_than_its_host(url):
     assert "hush" not in check_url(url, STRICT).message
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        ("127.0.0.1:8060", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:8060", True),
+        ("localhost:8060", True),
+        ("0.0.0.0:8060", False),
+        ("[::]:8060", False),
+        ("192.168.0.1:8060", False),
+        ("localhost.example.com:8060", False),
+    ],
+)
+def test_only_what_this_machine_alone_can_reach_is_loopback(listen: str, expected: bool):
+    assert is_loopback(listen) is expected

@@ -36,7 +36,7 @@ def test_every_fault_is_told_once_with_its_place_and_in_words():
     assert faults == {
         "/name": faults["/name"],
         "/url": "it must begin with https:// (or http:// where the operator allows it), and be ASCII without spaces",
-        "/timeout_seconds": "it must be integer",
+        "/timeout_seconds": "it must be a whole number",
         "/retry_schedule/1": "it must be at least 0",
         "/a~1b~0": "there is no such field",
         "/subscribed_events": "it is missing",

@@ -8,9 +8,10 @@ import pytest
 
 from pgrelay.addresses import Policy
 from pgrelay.cli import findings
-from pgrelay.cli.findings import Finding, Level, exit_code
+from pgrelay.cli.findings import exit_code
 from pgrelay.db import store
 from pgrelay.db.admin_checks import DAEMON_VERBS
+from pgrelay.doctor.finding import Finding, Level
 from pgrelay.plan import Installed, plan
 from pgrelay.sources import EventRule, Operation, Source, Tenant
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgrelay.cli.text import count, cut, duration, indented, listed, printable, relative, width
+from pgrelay.cli.text import count, cut, indented, listed, printable, width
+from pgrelay.spans import duration, relative
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -20,14 +20,14 @@ FLOORS = [
     {"daemon"},
     {"engine", "page"},
     {"deliverer", "policies", "recorder", "supervisor", "upkeep", "watchman", "api", "demo"},
-    {"holdings"},  # what is leased: attempts, in slots, of lanes
+    {"holdings", "doctor"},  # what is leased: attempts, in slots, of lanes; a request past them
     {"db", "transport", "receiver", "logs", "metrics", "systemd"},
     {"config"},
     {"attempt", "slots", "telling"},
     {"lanes"},  # holds what is claimed, and how to build its requests
     {"request", "sealing"},  # sign, and make secrets
     {"circuit", "payloads", "ratelimit", "signing", "retry", "addresses", "pacing", "plan", "sqlfiles"},
-    {"masking"},  # what all others may show
+    {"masking", "spans"},  # what all others may show, and how long it is
     {"sources", "delivery", "observation", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

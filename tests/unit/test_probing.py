@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgrelay.addresses import Policy
-from pgrelay.cli.diagnosis import diagnose
-from pgrelay.cli.findings import Level
 from pgrelay.delivery import ErrorKind, Failure
+from pgrelay.doctor.diagnosis import diagnose
+from pgrelay.doctor.finding import Level
 from pgrelay.transport import Certificate, Probe, probe
 from pgrelay.transport.answer import Answer, read_answer
 from pgrelay.transport.certificate import read_certificate

@@ -25,13 +25,13 @@ def make_app(
     *,
     unready: Callable[[], str | None],
     render_metrics: Callable[[str], tuple[bytes, str]],
-    api: web.Application | None = None,
+    api: web.Application,
 ) -> web.Application:
     """All that is served; see health.py for the arguments. `api` is api_app()."""
-    app = web.Application(client_max_size=MAX_BODY)
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[problems_as_json(api[SERVICES].observe)])
+    app.on_response_prepare.append(secure)
     app.add_routes(health.routes(unready, render_metrics))
-    if api is not None:
-        app.add_subapp("/api/v1", api)
+    app.add_subapp("/api/v1", api)
     return app
 
 
@@ -46,12 +46,11 @@ def api_app(
     """
     sessions = Sessions(open_connection, CONNECTIONS)
     services = Services(sessions, Brake(time.monotonic), observe, keys)
-    app = web.Application(middlewares=[problems_as_json(observe)])
+    app = web.Application()
     app[SERVICES] = services
     for route in ROUTES:
         app.router.add_route(route.method, route.path, endpoint(route, services))
     app.router.add_get("/openapi.json", _document)
-    app.on_response_prepare.append(secure)
 
     async def close(_: web.Application) -> None:
         await sessions.close()

@@ -1,9 +1,11 @@
 """Deliveries and the attempts made for them; retry, cancel."""
 
+from collections.abc import Awaitable, Callable, Sequence
+
 from pgrelay.api import webhooks
 from pgrelay.api.call import Answer, Call, page
 from pgrelay.api.fields import page_of, ref
-from pgrelay.api.problems import Fault, conflict, invalid, not_found
+from pgrelay.api.problems import Fault, impossible, invalid, not_found
 from pgrelay.api.route import (
     COMPANY,
     EVENT_ID,
@@ -18,7 +20,7 @@ from pgrelay.api.route import (
 )
 from pgrelay.api.validate import moment
 from pgrelay.db import admin_deliveries
-from pgrelay.db.admin import Row
+from pgrelay.db.admin import Admin, Row
 from pgrelay.delivery import Status
 
 
@@ -44,20 +46,20 @@ async def read(call: Call) -> Answer:
 
 
 async def retry(call: Call) -> Answer:
-    await _found(call)
-    (done,) = await admin_deliveries.retry(call.admin, [call.path["delivery_id"]])
-    return await _done(call, done, "retried")
+    return await _done(call, admin_deliveries.retry, "retried")
 
 
 async def cancel(call: Call) -> Answer:
-    await _found(call)
-    (done,) = await admin_deliveries.cancel(call.admin, [call.path["delivery_id"]])
-    return await _done(call, done, "cancelled")
+    return await _done(call, admin_deliveries.cancel, "cancelled")
 
 
-async def _done(call: Call, done: Row, verb: str) -> Answer:
+async def _done(
+    call: Call, verb: Callable[[Admin, Sequence[int]], Awaitable[list[Row]]], word: str
+) -> Answer:
+    delivery_id = (await _found(call))["id"]
+    (done,) = await verb(call.admin, [delivery_id])
     if not done["done"]:
-        raise conflict(f"delivery {done['id']} cannot be {verb}: {done['message']}")
+        raise impossible("delivery", delivery_id, word, done["message"])
     return Answer(await _found(call))
 
 

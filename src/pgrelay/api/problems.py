@@ -84,6 +84,11 @@ def conflict(detail: str) -> Problem:
     return Problem(HTTPStatus.CONFLICT, "conflict", detail)
 
 
+def impossible(what: str, number: object, word: str, why: str) -> Problem:
+    """A verb that cannot be done as things stand, such as "cancelled"."""
+    return conflict(f"{what} {number} cannot be {word}: {why}")
+
+
 def invalid(faults: Sequence[Fault]) -> Problem:
     """What was sent has the right form and cannot be meant."""
     detail = "; ".join(

@@ -8,7 +8,7 @@ from typing import Any
 from pgrelay.api import webhooks
 from pgrelay.api.call import Answer, Call, page
 from pgrelay.api.fields import page_of, ref
-from pgrelay.api.problems import Fault, conflict, invalid, not_found
+from pgrelay.api.problems import Fault, impossible, invalid, not_found
 from pgrelay.api.route import COMPANY, WEBHOOK_ID, Route, listed
 from pgrelay.api.validate import moment
 from pgrelay.db import admin_replays
@@ -66,9 +66,9 @@ async def resume(call: Call) -> Answer:
 
 
 async def _done(call: Call, verb: Callable[[Admin, int], Awaitable[bool]], word: str) -> Answer:
-    known = await _found(call)
-    if not await verb(call.admin, known["id"]):
-        raise conflict(f"replay {known['id']} cannot be {word}: it is {(await _found(call))['status']}")
+    replay_id = (await _found(call))["id"]
+    if not await verb(call.admin, replay_id):
+        raise impossible("replay", replay_id, word, f"it is {(await _found(call))['status']}")
     return Answer(await _found(call))
 
 

@@ -29,10 +29,12 @@ MAX_BODY = 256 * 1024
 
 _ETAG = re.compile(r'"([1-9][0-9]{0,9})"', re.ASCII)
 _KEY = re.compile(r"[!-~]{1,255}")
-_SECURITY = {
+#: Headers of every answer, unless it has its own.
+SECURITY = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
+    "Server": "pgrelay",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -172,25 +174,26 @@ def problems_as_json(observe: Callable[[Observation], None]) -> Any:
         try:
             return await handler(request)
         except Problem as problem:
-            return _problem(problem)
+            return as_json(problem)
         except PgrelayError as error:
             ours = problems.of_error(error)
             if ours.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 observe(ApiFailed(request.method, request.path, str(error)))
-            return _problem(ours)
+            return as_json(ours)
         except web.HTTPException as error:
-            return _problem(_of_http(error))
+            return as_json(_of_http(error))
         except ConnectionError:
             # the client hung up while its body was read; nobody hears this
-            return _problem(Problem(HTTPStatus.BAD_REQUEST, "connection-lost", "the connection was lost"))
+            return as_json(Problem(HTTPStatus.BAD_REQUEST, "connection-lost", "the connection was lost"))
         except Exception as error:
             observe(ApiFailed(request.method, request.path, f"{type(error).__name__}: {error}"))
-            return _problem(problems.of_error(PgrelayError("")))
+            return as_json(problems.of_error(PgrelayError("")))
 
     return middleware
 
 
-def _problem(problem: Problem) -> web.Response:
+def as_json(problem: Problem) -> web.Response:
+    """A problem as RFC 9457 sends it."""
     return _json(problem.json(), problem.status, problem.headers, problems.CONTENT_TYPE)
 
 
@@ -205,7 +208,7 @@ def _of_http(error: web.HTTPException) -> Problem:
 
 
 async def secure(request: web.Request, response: web.StreamResponse) -> None:
-    """The signal that gives each answer of the API its headers."""
-    for name, value in _SECURITY.items():
+    """The signal that gives each answer its headers."""
+    for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
-    response.headers["Server"] = "pgrelay"
+    response.headers["Server"] = SECURITY["Server"]  # aiohttp has named itself by now

@@ -1,5 +1,5 @@
 """All routes of the API, in the order in which its document lists them."""
 
-from pgrelay.api import deliveries, events, replays, webhooks
+from pgrelay.api import deliveries, events, replays, webhook_secrets, webhooks
 
-ROUTES = [*webhooks.ROUTES, *deliveries.ROUTES, *replays.ROUTES, *events.ROUTES]
+ROUTES = [*webhooks.ROUTES, *webhook_secrets.ROUTES, *deliveries.ROUTES, *replays.ROUTES, *events.ROUTES]

@@ -145,6 +145,18 @@ def _step(name: object) -> str:
     return _UNSTORABLE.sub("", str(name)).replace("~", "~0").replace("/", "~1")
 
 
+#: JSON's types in words.
+_TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "a text",
+}
+
+
 def _said(error: ValidationError) -> str:
     """The fault in words. Values are not repeated, they may be secrets."""
     schema: Any = error.schema
@@ -152,7 +164,7 @@ def _said(error: ValidationError) -> str:
     match error.validator:
         case "type":
             kinds = [wanted] if isinstance(wanted, str) else wanted
-            return f"it must be {' or '.join(map(str, kinds))}"
+            return f"it must be {' or '.join(_TYPES[str(kind)] for kind in kinds)}"
         case "required":
             return "it is missing"
         case "additionalProperties":

@@ -56,11 +56,11 @@ def _values(call: Call) -> dict[str, Any]:
 
 
 async def read(call: Call) -> Answer:
-    return _answer(await found(call))
+    return answer(await found(call))
 
 
 async def change(call: Call) -> Answer:
-    await _locked(call)
+    await locked(call)
     webhook_id, values = call.path["webhook_id"], dict(call.body)
     headers = values.pop("headers", None)
     if "headers" in call.body and headers is None:
@@ -71,11 +71,11 @@ async def change(call: Call) -> Answer:
         await admin_webhooks.update_headers(
             call.admin, webhook_id, {name: value or "" for name, value in headers.items()}, call.keys
         )
-    return _answer(await found(call))
+    return answer(await found(call))
 
 
 async def delete(call: Call) -> Answer:
-    await _locked(call)
+    await locked(call)
     await admin_webhooks.delete(call.admin, call.path["webhook_id"])
     return Answer(None, HTTPStatus.NO_CONTENT)
 
@@ -89,10 +89,10 @@ async def disable(call: Call) -> Answer:
 
 
 async def _set_active(call: Call, active: bool) -> Answer:
-    row = await _locked(call)
+    row = await locked(call)
     if row["is_active"] is not active:
         await admin_webhooks.update(call.admin, row["id"], {"is_active": active})
-    return _answer(await found(call))
+    return answer(await found(call))
 
 
 async def test(call: Call) -> Answer:
@@ -112,31 +112,6 @@ async def preview(call: Call) -> Answer:
     return Answer(await admin_previews.show(call.admin, webhook_id, wish, clear=call.sees_urls))
 
 
-async def rotate_secret(call: Call) -> Answer:
-    row = await _locked(call)
-    secret = await admin_webhooks.rotate_secret(
-        call.admin, row["id"], float(call.body.get("overlap_seconds", 86_400)), call.keys
-    )
-    return await _secret(call, secret)
-
-
-async def reveal_secret(call: Call) -> Answer:
-    row = await found(call)
-    secret = await admin_webhooks.reveal(call.admin, row["id"], call.keys)
-    if secret is None and row["secret_revealed_at"] is None:
-        raise conflict("there is no secret yet: a daemon that has the key makes it within a second or so")
-    if secret is None:
-        raise conflict("the secret was shown before; rotate it to get a new one")
-    return await _secret(call, secret)
-
-
-async def _secret(call: Call, secret: str | None) -> Answer:
-    row = await found(call)
-    return Answer(
-        {"id": row["id"], "secret_key": secret, "version": row["version"]}, headers=etag(row["version"])
-    )
-
-
 async def found(call: Call, *, lock: bool = False) -> Row:
     """The webhook that the path names. Raises Problem (404); another tenant's does not exist either."""
     webhook_id = call.path["webhook_id"]
@@ -146,7 +121,7 @@ async def found(call: Call, *, lock: bool = False) -> Row:
     return row
 
 
-async def _locked(call: Call) -> Row:
+async def locked(call: Call) -> Row:
     """The same, of the version that is meant; it stays so until this transaction ends. Raises Problem (404, 412)."""
     row = await found(call, lock=True)
     refuse_other_version(call, row["version"])
@@ -160,7 +135,7 @@ def shown(row: Row) -> Row:
     return {**{name: value for name, value in row.items() if name != "header_names"}, "headers": headers}
 
 
-def _answer(row: Row) -> Answer:
+def answer(row: Row) -> Answer:
     return Answer(shown(row), headers=etag(row["version"]))
 
 
@@ -257,29 +232,5 @@ ROUTES = [
         body_required=False,
         description="To try a format, a template or a filter before it counts. Nothing is changed or sent.",
         looks_only=True,
-    ),
-    Route(
-        "POST",
-        "/webhooks/{webhook_id}/rotate-secret",
-        "rotate_secret",
-        "Give it a new secret, and see that",
-        rotate_secret,
-        ref("Secret"),
-        body="Rotation",
-        body_required=False,
-        if_match=None,
-        etag=True,
-        may_conflict=True,
-    ),
-    Route(
-        "POST",
-        "/webhooks/{webhook_id}/reveal-secret",
-        "reveal_secret",
-        "See a secret that nobody was shown yet",
-        reveal_secret,
-        ref("Secret"),
-        description="For webhooks that were not made through the API. Once: then it is 409, and only rotation helps.",
-        etag=True,
-        may_conflict=True,
     ),
 ]

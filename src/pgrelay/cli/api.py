@@ -1,21 +1,20 @@
 """`pgrelay api`: the REST API alone, without a daemon."""
 
 import asyncio
-import ipaddress
 import signal
 import sys
 
 from pgrelay.cli.context import Context
-from pgrelay.errors import Refused
 
 
 async def api(context: Context) -> int:
     from pgrelay.api.app import SERVICES, api_app, make_app
     from pgrelay.api.server import serving
     from pgrelay.cli import findings
-    from pgrelay.db import admin_checks, tokens
+    from pgrelay.db import admin_checks
     from pgrelay.db.connect import Connection, connect
-    from pgrelay.db.guard import refuse_standby, refuse_unknown_schema
+    from pgrelay.db.guard import refuse_public, refuse_standby, refuse_unknown_schema
+    from pgrelay.doctor.trial import try_out
     from pgrelay.logs import configure, log_observation
     from pgrelay.observation import HttpServing
     from pgrelay.page.site import add_page
@@ -23,11 +22,7 @@ async def api(context: Context) -> int:
     settings = context.settings
     listen = context.argument("listen")
     async with context.admin() as admin:
-        if not is_loopback(listen) and not await tokens.any_usable(admin):
-            raise Refused(
-                f"{listen} is an address that others can reach, and there is no token yet",
-                "Make one first: pgrelay tokens create --help",
-            )
+        await refuse_public(admin.connection, listen)
         for finding in findings.of_api(await admin_checks.roles_not_taken(admin), [], admin.role):
             context.out.say(f"Warning: {finding.message}.\n  {finding.mend}")
 
@@ -52,17 +47,8 @@ async def api(context: Context) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     api = api_app(open_connection, log_observation, context.keys)
     served = make_app(unready=lambda: None, render_metrics=lambda _: (b"", "text/plain"), api=api)
-    add_page(served, api[SERVICES])
+    add_page(served, api[SERVICES], lambda webhook: try_out(settings, webhook))
     async with serving(served, listen) as url:
         log_observation(HttpServing(url))
         await stopping.wait()
     return 0
-
-
-def is_loopback(listen: str) -> bool:
-    """Whether only this machine can reach an address ("HOST:PORT"). A name other than localhost is taken for public."""
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pgrelay.addresses import Policy
 from pgrelay.cli import findings
 from pgrelay.cli.context import Context
-from pgrelay.cli.findings import Finding, Level
 from pgrelay.cli.output import Output
 from pgrelay.cli.text import count, indented, listed, printable
 from pgrelay.config import Settings
 from pgrelay.db import admin_checks, admin_sources, admin_upkeep, migrations
 from pgrelay.db.admin import Admin
-from pgrelay.db.guard import refuse_unknown_schema
+from pgrelay.db.guard import refuse_public, refuse_unknown_schema
+from pgrelay.doctor.finding import Finding, Level
 from pgrelay.errors import ConfigError, PgrelayError
 from pgrelay.plan import plan
 from pgrelay.sealing import Keyring, key_ids
@@ -117,6 +117,11 @@ async def _of_database(admin: Admin, settings: Settings) -> AsyncIterator[Findin
     else:
         mend = "If it is meant to send: pgrelay adopt --keep-pending, or pgrelay adopt --cancel-pending"
         yield Finding(Level.ERROR, "copy guard", f"nothing is sent from here: {problem}", mend)
+    if settings.http.listen is not None:
+        try:
+            await refuse_public(admin.connection, settings.http.listen)
+        except ConfigError as error:
+            yield Finding(Level.ERROR, "http", error.message, error.remedy)
     for finding in await _of_sources(admin, settings):
         yield finding
     for finding in await _of_work(admin, settings):

@@ -7,11 +7,12 @@ from pgrelay.cli.context import Context
 from pgrelay.cli.output import Column, Row
 from pgrelay.cli.parser import UsageError
 from pgrelay.cli.story import print_story
-from pgrelay.cli.text import count, printable, relative
+from pgrelay.cli.text import count, printable
 from pgrelay.db import admin_deliveries, admin_previews, admin_upkeep
 from pgrelay.db.admin import Admin
 from pgrelay.db.admin_deliveries import Filters
 from pgrelay.errors import Refused
+from pgrelay.spans import relative
 
 _STYLES = {"succeeded": "green", "failed": "red", "in_flight": "cyan", "cancelled": "dim", "expired": "dim"}
 #: Impossible ones that are told one by one.

@@ -1,52 +1,27 @@
 """What `check` makes of the facts: findings, each with a level, a subject, what it is and how to mend it. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from pgrelay.addresses import Policy, check_url
 from pgrelay.cli.limits import health
 from pgrelay.cli.output import Row
-from pgrelay.cli.text import count, duration, listed, relative
+from pgrelay.cli.text import count, listed
 from pgrelay.db.admin import grant_statement, quoted
+from pgrelay.doctor.finding import CERTIFICATE_ENDS_SOON, Finding, Level
 from pgrelay.masking import mask_url
 from pgrelay.plan import Change, Kind
+from pgrelay.spans import duration, relative
 
 #: Seconds.
 CLOCK_TOLERANCE = 1.0
 OLD_DELIVERY = 60.0
 LONG_TRANSACTION = 300.0
-CERTIFICATE_ENDS_SOON = 14 * 86_400.0
 
 #: So long ago that who should know of it does.
 OLD_NEWS = 7 * 86_400.0
 
 _TOLD = 10
-
-
-class Level(StrEnum):
-    OK = "ok"
-    #: Worth knowing; nothing to do.
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Level
-    subject: str
-    message: str
-    mend: str = ""
-
-    def as_row(self) -> dict[str, str | None]:
-        return {
-            "level": self.level,
-            "subject": self.subject,
-            "message": self.message,
-            "mend": self.mend or None,
-        }
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

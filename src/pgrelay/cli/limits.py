@@ -5,7 +5,8 @@ from datetime import datetime
 
 from pgrelay.cli.output import Row
 from pgrelay.cli.status import state
-from pgrelay.cli.text import count, duration, listed, relative
+from pgrelay.cli.text import count, listed
+from pgrelay.spans import duration, relative
 
 _WAITS = 12
 

@@ -7,11 +7,12 @@ import signal
 from pgrelay.addresses import Policy
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Output
-from pgrelay.cli.text import count, duration, printable
+from pgrelay.cli.text import count, printable
 from pgrelay.db import admin_webhooks
 from pgrelay.delivery import Failure, Request
 from pgrelay.receiver import Answer, Received, Receiver, honest
 from pgrelay.signing import generate_secret
+from pgrelay.spans import duration
 from pgrelay.transport import Transport
 
 #: Headers that belong to one connection, and are made anew for the next.

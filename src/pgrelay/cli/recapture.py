@@ -2,8 +2,8 @@
 
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Column, Row
-from pgrelay.cli.text import relative
 from pgrelay.db import admin_upkeep
+from pgrelay.spans import relative
 
 
 async def recapture(context: Context) -> int:

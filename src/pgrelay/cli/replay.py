@@ -1,17 +1,18 @@
 """`pgrelay replay` and `pgrelay replays`: past events once more, counted, watched, stopped and resumed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Column, Output, Row
 from pgrelay.cli.parser import UsageError
-from pgrelay.cli.text import bytes_of, count, duration, listed, printable, relative
+from pgrelay.cli.text import bytes_of, count, listed, printable
 from pgrelay.db import admin_replays, admin_webhooks
 from pgrelay.db.admin import Admin
 from pgrelay.db.admin_replays import Wanted
 from pgrelay.errors import Refused
+from pgrelay.spans import duration, relative
 
 _EVERY = 1.0
 _STYLES = {"running": "green", "stopped": "yellow"}
@@ -185,22 +186,20 @@ async def _watch(admin: Admin, out: Output, replay_id: int) -> int:
 
 
 async def stop(context: Context) -> int:
-    async with context.admin() as admin:
-        row = await _found(admin, context.argument("id"))
-        if not await admin_replays.stop(admin, row["id"]):
-            raise Refused(
-                f"replay {row['id']} is not running: it is {row['status']}", "See pgrelay replays list"
-            )
-        _print(context.out, await _found(admin, row["id"]), await admin.now())
-    return 0
+    return await _done(context, admin_replays.stop, "running")
 
 
 async def resume(context: Context) -> int:
+    return await _done(context, admin_replays.resume, "stopped")
+
+
+async def _done(context: Context, verb: Callable[[Admin, int], Awaitable[bool]], needed: str) -> int:
+    """What the verb makes of a replay that is as `needed`."""
     async with context.admin() as admin:
         row = await _found(admin, context.argument("id"))
-        if not await admin_replays.resume(admin, row["id"]):
+        if not await verb(admin, row["id"]):
             raise Refused(
-                f"replay {row['id']} is not stopped: it is {row['status']}", "See pgrelay replays list"
+                f"replay {row['id']} is not {needed}: it is {row['status']}", "See pgrelay replays list"
             )
         _print(context.out, await _found(admin, row["id"]), await admin.now())
     return 0

@@ -1,29 +1,22 @@
-"""A rotation that proves itself: does the receiver accept the new secret alone? Then the old one can end.
-
-That a request is answered 2xx proves nothing of a receiver that does not verify. So after a request that was accepted a
-second one follows, signed with a secret that nobody has; a receiver that accepts that too is said to believe anyone.
-"""
+"""`pgrelay webhooks rotate-secret --prove` and `prove-secret`: does the receiver accept the new secret alone?"""
 
 import asyncio
-import os
 import time
-from dataclasses import replace
 from typing import Any
 
 from pgrelay.cli.context import Context
-from pgrelay.cli.diagnosis import answered_well
-from pgrelay.cli.doctor import try_out
 from pgrelay.cli.parser import UsageError
 from pgrelay.cli.webhooks import print_secret
 from pgrelay.db import admin_webhooks
 from pgrelay.db.admin import Admin
 from pgrelay.delivery import Webhook
-from pgrelay.signing import generate_secret
+from pgrelay.doctor.diagnosis import answered_well
+from pgrelay.doctor.proof import alone, verdict, verifies
+from pgrelay.doctor.trial import try_out
 from pgrelay.transport import Probe
 
 #: Seconds between tries with --wait.
 _PAUSE = 2.0
-_TOO_MANY = 429
 
 
 async def rotate_and_prove(context: Context) -> int:
@@ -51,14 +44,12 @@ async def prove(context: Context) -> int:
 async def _prove(context: Context, admin: Admin, said: dict[str, Any]) -> int:
     out, webhook_id = context.out, context.argument("id")
     webhook = await admin_webhooks.opened(admin, webhook_id, context.keys)
-    new = replace(webhook, previous_secret_key=None, previous_secret_expires_at=None)
+    new = alone(webhook)
     out.say("A test event signed with the new secret alone, from this process and past the queue …")
     found = await _accepted(context, new)
-    proved, verifies, ended = answered_well(found), None, False
+    proved, believable, ended = answered_well(found), None, False
     if proved:
-        stranger = replace(new, secret_key=generate_secret(os.urandom(32)))
-        _, answer = await try_out(context, stranger)
-        verifies = _verifies(answer)
+        believable = await verifies(lambda stranger: try_out(context.settings, stranger), new)
         if context.argument("end_old"):
             ended = await admin_webhooks.end_overlap(admin, webhook_id, webhook.version)
     failure = found.failure
@@ -67,30 +58,22 @@ async def _prove(context: Context, admin: Admin, said: dict[str, Any]) -> int:
             "id": webhook_id,
             **said,
             "proved": proved,
-            "verifies": verifies,
+            "verifies": believable,
             "old_ended": ended,
             "status_code": found.status,
             "error_kind": None if failure is None else failure.kind,
             "error_message": None if failure is None else failure.message,
         }
     )
-    _tell(context, webhook, found, verifies=verifies, ended=ended)
+    _tell(context, webhook, found, verifies=believable, ended=ended)
     return 0 if proved else 1
-
-
-def _verifies(answer: Probe) -> bool | None:
-    """What the answer to a wrong signature says; None for one that may be about something else."""
-    if answered_well(answer):
-        return False
-    refuses = answer.status is not None and 400 <= answer.status < 500 and answer.status != _TOO_MANY
-    return True if refuses else None
 
 
 async def _accepted(context: Context, webhook: Webhook) -> Probe:
     """What became of the request; with --wait, of the last one."""
     until = time.monotonic() + context.argument("wait")
     while True:
-        _, found = await try_out(context, webhook)
+        _, found = await try_out(context.settings, webhook)
         if answered_well(found) or time.monotonic() + _PAUSE > until:
             return found
         await asyncio.sleep(_PAUSE)
@@ -100,12 +83,7 @@ def _tell(context: Context, webhook: Webhook, found: Probe, *, verifies: bool | 
     out, again = context.out, f"pgrelay webhooks prove-secret {webhook.id} --end-old"
     overlaps = webhook.previous_secret_key is not None
     if not answered_well(found):
-        why = (
-            f"HTTP {found.status}"
-            if found.failure is None
-            else f"{found.failure.kind}: {found.failure.message}"
-        )
-        out.print(f"{out.style('✗', 'red')} Not accepted: {why}")
+        out.print(f"{out.style('✗', 'red')} Not accepted: {verdict(found)}")
         out.say(
             f"{'Both secrets sign on, until the overlap ends. ' if overlaps else ''}When the receiver has the new one:"
             f" {again}\nWhat is wrong: pgrelay webhooks test {webhook.id} --explain"

@@ -7,9 +7,10 @@ from typing import Any
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Column, Output, Row
 from pgrelay.cli.replay import table as replays_table
-from pgrelay.cli.text import count, duration, listed, printable, relative
+from pgrelay.cli.text import count, listed, printable
 from pgrelay.db import admin_replays, admin_upkeep
 from pgrelay.db.admin import Admin
+from pgrelay.spans import duration, relative
 
 _WEBHOOKS = 10
 _REPLAYS = 10

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from pgrelay.cli.output import Output, Row
-from pgrelay.cli.text import count, cut, duration, indented, printable, relative
+from pgrelay.cli.text import count, cut, indented, printable
+from pgrelay.spans import duration, relative
 
 _LONGEST_BODY = 1_000
 _BODY_LINES = 12

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Column, Row
 from pgrelay.cli.parser import UsageError
-from pgrelay.cli.text import printable, relative
+from pgrelay.cli.text import printable
 from pgrelay.db import tokens
 from pgrelay.db.tokens import Role
+from pgrelay.spans import relative
 
 
 async def create(context: Context) -> int:

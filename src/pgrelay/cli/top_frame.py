@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from pgrelay.cli.output import Column, Output, Row
-from pgrelay.cli.text import count, duration, printable, relative
+from pgrelay.cli.text import count, printable
+from pgrelay.spans import duration, relative
 
 _DAEMONS = 4
 #: Lines that a table has beside its rows: a gap, its heading, its titles.

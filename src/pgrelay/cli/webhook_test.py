@@ -5,9 +5,9 @@ import time
 
 from pgrelay.cli.context import Context
 from pgrelay.cli.story import print_attempt
-from pgrelay.cli.text import duration
 from pgrelay.db import admin_deliveries, admin_upkeep, admin_webhooks
 from pgrelay.db.admin import Admin, Row
+from pgrelay.spans import duration
 
 #: Seconds between looks for the result.
 _PAUSE = 0.1

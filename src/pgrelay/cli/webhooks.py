@@ -8,12 +8,13 @@ from pgrelay.cli.options import read_options
 from pgrelay.cli.output import Column, Output, Row
 from pgrelay.cli.parser import UsageError
 from pgrelay.cli.status import rate, state, state_style
-from pgrelay.cli.text import count, duration, printable, relative
+from pgrelay.cli.text import count, printable
 from pgrelay.db import admin_checks, admin_webhooks
 from pgrelay.db.admin import Admin
 from pgrelay.errors import NotPermitted, Refused
 from pgrelay.masking import MASK
 from pgrelay.sealing import Keyring
+from pgrelay.spans import duration, relative
 
 
 async def list_webhooks(context: Context) -> int:

@@ -14,6 +14,7 @@ from pgrelay.db.guard import (
     StandbyRefused,
     one,
     refuse_copy,
+    refuse_public,
     refuse_sealed,
     refuse_standby,
     refuse_unknown_schema,
@@ -75,8 +76,11 @@ class Contact:
         finally:
             await link.close()
 
-    async def first(self) -> str | None:
-        """Wait until the database can be served: what its bodies are converted to. None when stopped meanwhile."""
+    async def first(self, listen: str | None) -> str | None:
+        """Wait until the database can be served: what its bodies are converted to. None when stopped meanwhile.
+
+        `listen`: where it is to be served over HTTP.
+        """
         encoding = None
 
         async def look() -> None:
@@ -84,6 +88,8 @@ class Contact:
             connection = await self.open_admitted("start")
             try:
                 with translated():
+                    if listen is not None:
+                        await refuse_public(connection, listen)
                     row = await one(connection, "select getdatabaseencoding()")
                 encoding = (
                     "SQL_ASCII" if row is not None and row[0] in ("SQL_ASCII", b"SQL_ASCII") else "UTF8"

@@ -1,10 +1,11 @@
-"""May this database be served: is it the primary, the original, and of a schema this program knows?"""
+"""May this database be served, and where: is it the primary, the original, of a schema this program knows?"""
 
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from psycopg import AsyncConnection
 
+from pgrelay.addresses import is_loopback
 from pgrelay.errors import ConfigError, DatabaseUnavailable, NotTheOriginal, SchemaMismatch
 from pgrelay.sqlfiles import Migration, migrations
 
@@ -74,4 +75,16 @@ async def refuse_copy(connection: AsyncConnection, environment: str) -> None:
             f"nothing is sent from this database: {row[0]}",
             "If it is meant to send: pgrelay adopt --keep-pending (send what was pending when it was copied)"
             " or pgrelay adopt --cancel-pending.",
+        )
+
+
+async def refuse_public(connection: AsyncConnection, listen: str) -> None:
+    """Raise ConfigError when others can reach the address `listen` ("HOST:PORT") and nobody has a token."""
+    if is_loopback(listen):
+        return
+    row = await one(connection, "select pgrelay.any_token()")
+    if row is not None and not row[0]:
+        raise ConfigError(
+            f"http.listen: {listen} is an address that others can reach, and there is no token yet",
+            "Make one first: pgrelay tokens create --help. Or listen at 127.0.0.1.",
         )

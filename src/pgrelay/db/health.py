@@ -25,6 +25,7 @@ class Health(NamedTuple):
     notification_queue_usage: float
     replays_running: float
     replay_events_left: float
+    filter_doubts: float
 
 
 #: In the order of the fields.
@@ -38,6 +39,6 @@ select daemons_alive::float8, events_waiting::float8,
        coalesce(extract(epoch from clock_timestamp() - oldest_deadline_at), 0)::float8,
        webhooks_paused::float8, circuits_open::float8, webhooks_held::float8,
        disabled_last_week::float8, notification_queue_usage::float8,
-       replays_running::float8, replay_events_left::float8
+       replays_running::float8, replay_events_left::float8, filter_doubts::float8
 from pgrelay.health
 """

@@ -66,16 +66,6 @@ async def tokens(admin: Admin) -> list[Row]:
     )
 
 
-async def any_usable(admin: Admin) -> bool:
-    """Whether anybody could use the API."""
-    return bool(
-        await admin.value(
-            "select exists (select from pgrelay.api_tokens"
-            " where revoked_at is null and coalesce(expires_at > clock_timestamp(), true))"
-        )
-    )
-
-
 async def revoke(admin: Admin, token_id: int) -> None:
     """End a token. Refused if there is none that could be ended."""
     if not await admin.value("select pgrelay.revoke_token(%s)", token_id):

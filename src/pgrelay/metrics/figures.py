@@ -6,12 +6,12 @@ Every daemon of a database serves the same ones: take their maximum, not their s
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
 class Figure(NamedTuple):
-    """A gauge, and the figure it shows."""
+    """A gauge, or a counter if its name ends as theirs do, and the figure it shows."""
 
     name: str
     field: str
@@ -65,6 +65,11 @@ FIGURES = (
     Figure("pgrelay_replays_running", "replays_running", "Replays that have not queued all of their events"),
     Figure("pgrelay_replay_events_left", "replay_events_left", "Events that these have still to queue"),
     Figure(
+        "pgrelay_filter_doubts_total",
+        "filter_doubts",
+        "Times that an event was owed because its webhook's filter could not be judged",
+    ),
+    Figure(
         "pgrelay_notification_queue_usage_ratio",
         "notification_queue_usage",
         "How full the server's notification queue is, 0 to 1",
@@ -84,9 +89,10 @@ class Figures(Collector):
         self._last = figures
         self._overdue = overdue
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         for figure in FIGURES:
-            family = GaugeMetricFamily(figure.name, figure.help)
+            kind = CounterMetricFamily if figure.name.endswith("_total") else GaugeMetricFamily
+            family = kind(figure.name, figure.help)
             if self._last is not None:
                 family.add_metric([], self._last[figure.field])
             yield family

@@ -17,9 +17,11 @@ _HERE = Path(__file__).parent
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 #: What each says, and how it is marked; never by colour alone.
 _TONES = {
-    **dict.fromkeys(("healthy", "succeeded", "done"), "good"),
-    **dict.fromkeys(("failing", "held", "paused", "expired", "cancelled", "inactive", "stopped"), "warn"),
-    **dict.fromkeys(("circuit open", "disabled", "failed"), "bad"),
+    **dict.fromkeys(("healthy", "succeeded", "done", "ok", "accepted"), "good"),
+    **dict.fromkeys(
+        ("failing", "held", "paused", "expired", "cancelled", "inactive", "stopped", "warning"), "warn"
+    ),
+    **dict.fromkeys(("circuit open", "disabled", "failed", "error", "not accepted"), "bad"),
 }
 STATIC = {
     "page.css": ("text/css", (_HERE / "static/page.css").read_bytes()),
@@ -45,6 +47,7 @@ def templates() -> Environment:
         "tone": tone,
         "ms": milliseconds,
     }
+    found.filters |= {"stopped": stopped, "why": why}
     found.filters |= {"sentence": sentence, "bytes": bytes_of, "span": span, "clock": clock}
     found.globals |= {"version": __version__, "stamp": _STAMP, "bars": chart.bars, "lines": chart.lines}
     return found
@@ -89,6 +92,8 @@ def count(number: int | None) -> str:
 def milliseconds(number: int | None) -> str:
     if number is None:
         return "–"
+    if number < 1:
+        return "under 1 ms"
     return f"{number} ms" if number < 10_000 else f"{number / 1000:.1f} s"
 
 
@@ -111,6 +116,16 @@ def bytes_of(number: int) -> str:
 def sentence(text: str) -> str:
     """What the API says, as the start of a sentence."""
     return text[:1].upper() + text[1:]
+
+
+def stopped(text: str) -> str:
+    """With a full stop at its end, whether it had one or not."""
+    return text.rstrip(". ") + "."
+
+
+def why(error: str) -> str:
+    """A delivery's last error without its kind, where that says nothing: "status: HTTP 503 …"."""
+    return error.removeprefix("status: ")
 
 
 def pretty(value: Any) -> str:

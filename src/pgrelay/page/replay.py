@@ -5,11 +5,15 @@ from datetime import UTC, datetime
 
 from pgrelay.page.view import Goto, Page, View, faults_by_field
 
+#: Seconds after which a list with one that moves is looked at again.
+_LIST_EVERY = 5
+
 
 async def show_list(view: View) -> Page:
     query = {name: view.query[name] for name in ("webhook_id", "cursor") if name in view.query}
     found = await view.ask("list_replays", query={**query, "limit": "50"})
-    return Page("replays.html", {**found, "query": query})
+    moves = any(map(_moves, found["items"]))
+    return Page("replays.html", {**found, "query": query, "refresh": _LIST_EVERY if moves else None})
 
 
 async def show(view: View) -> Page:

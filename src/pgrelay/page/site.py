@@ -15,11 +15,13 @@ from pgrelay.api import problems, validate
 from pgrelay.api.problems import Problem
 from pgrelay.api.serve import Services
 from pgrelay.db.tokens import Access
+from pgrelay.doctor.trial import TryOut
 from pgrelay.errors import PgrelayError
 from pgrelay.observation import ApiFailed
 from pgrelay.page import (
     catalogue,
     deliveries,
+    doctor,
     gate,
     live,
     look,
@@ -29,7 +31,8 @@ from pgrelay.page import (
     webhook_form,
     webhooks,
 )
-from pgrelay.page.view import Goto, Page, View
+from pgrelay.page.notices import NOTICES
+from pgrelay.page.view import Goto, Later, Page, View
 
 _SECURITY = {
     "Content-Security-Policy": (
@@ -51,7 +54,7 @@ class Path(NamedTuple):
 
     method: str
     path: str
-    work: Callable[[View], Awaitable[Page | Goto]]
+    work: Callable[[View], Awaitable[Page | Goto | Later]]
 
 
 _PATHS = [
@@ -60,15 +63,16 @@ _PATHS = [
     *(Path(*given) for given in webhook_form.PATHS),
     *(Path(*given) for given in preview.PATHS),
     *(Path(*given) for given in replay.PATHS),
+    *(Path(*given) for given in doctor.PATHS),
     *(Path(*given) for given in deliveries.PATHS),
     *(Path(*given) for given in live.PATHS),
     Path("GET", "/event-types", catalogue.show),
 ]
 
 
-def add_page(app: web.Application, services: Services) -> None:
+def add_page(app: web.Application, services: Services, try_out: TryOut) -> None:
     """Serve the page at / of `app`, beside what it serves already."""
-    site = _Site(services)
+    site = _Site(services, try_out)
     for path in _PATHS:
         app.router.add_route(path.method, path.path, site.endpoint(path))
         if path.method == "GET":
@@ -88,7 +92,7 @@ async def _nowhere(view: View) -> Page:
 async def _static(request: web.Request) -> web.Response:
     found = look.STATIC.get(request.match_info["name"])
     if found is None:
-        return web.Response(status=HTTPStatus.NOT_FOUND, headers=_SECURITY)
+        raise web.HTTPNotFound
     content_type, content = found
     headers = {**_SECURITY, "Content-Type": content_type, "Cache-Control": "max-age=86400"}
     return web.Response(body=content, headers=headers)
@@ -97,8 +101,9 @@ async def _static(request: web.Request) -> web.Response:
 class _Site:
     """All that answers share."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, try_out: TryOut) -> None:
         self._services = services
+        self._try_out = try_out
         self._templates = look.templates()
 
     def endpoint(self, path: Path) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -142,8 +147,9 @@ class _Site:
         # empty fields of a search are no filter
         query = {name: value for name, value in request.query.items() if value.strip()}
         async with self._services.sessions.session(access) as admin:
-            view = View(admin, access, _ids(request), query, form, self._services.keys)
-            return await path.work(view), view.changes
+            view = View(admin, access, _ids(request), query, form, self._services.keys, self._try_out)
+            made = await path.work(view)
+        return await made.work() if isinstance(made, Later) else made, view.changes
 
     async def show_login(self, request: web.Request) -> web.Response:
         return self._login_page(request, gate.local(request.query.get("next", "/")))
@@ -236,7 +242,7 @@ class _Site:
             "form_token": gate.form_token(token) if access is not None else "",
             "here": "/" + request.path.split("/")[1],
             "refresh": None,
-            "notice": _NOTICES.get(request.query.get("done", "")),
+            "notice": NOTICES.get(request.query.get("done", "")),
             **page.values,
         }
         headers = {**_SECURITY, "Cache-Control": "no-store"}
@@ -246,22 +252,6 @@ class _Site:
             headers=headers,
             content_type="text/html",
         )
-
-
-#: What ?done= says after a change.
-_NOTICES = {
-    "changed": "The webhook was changed.",
-    "enabled": "The webhook is active: new events are owed to it.",
-    "disabled": "The webhook is inactive: nothing new is owed to it, and its pending deliveries are cancelled.",
-    "paused": "The webhook is paused: its deliveries wait.",
-    "resumed": "The webhook goes on: its deliveries are sent again.",
-    "deleted": "The webhook was deleted.",
-    "retried": "It is tried again.",
-    "cancelled": "It is cancelled.",
-    "replay-begun": "The replay has begun. It goes on by itself; this page may be closed.",
-    "replay-stopped": "The replay is stopped. What was queued already goes out.",
-    "replay-resumed": "The replay goes on where it stopped.",
-}
 
 
 def _ids(request: web.Request) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What a page is made with: who asks, what for, and the calls of the API, in one transaction with their rights."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from pgrelay.api.serve import refuse_who_may_not
 from pgrelay.api.table import ROUTES
 from pgrelay.db.admin import Admin
 from pgrelay.db.tokens import Access, Role
+from pgrelay.doctor.trial import TryOut
 from pgrelay.errors import Refused
 from pgrelay.observation import ApiChanged
 from pgrelay.sealing import Keyring
@@ -35,6 +36,12 @@ class Goto(NamedTuple):
     path: str
 
 
+class Later(NamedTuple):
+    """What is made when the transaction is over, for it asks somebody else, who may take long."""
+
+    work: Callable[[], Awaitable[Page]]
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One request."""
@@ -45,6 +52,7 @@ class View:
     query: Mapping[str, str]
     form: Mapping[str, str]
     keys: Keyring
+    try_out: TryOut
     #: What was done, told when it is committed.
     changes: list[ApiChanged] = field(default_factory=list)
 
@@ -118,18 +126,20 @@ def _callers(problem: Problem, error: Exception) -> Problem:
 
 
 def faults_by_field(problem: Problem | None) -> dict[str, list[str]]:
-    """What is wrong, by field of the form; "" for what is of none."""
-    found: dict[str, list[str]] = {}
+    """What is wrong, by field of the form; "" for what is of none. What is wrong with several items is said once."""
+    found: dict[str, dict[str, list[str]]] = {}
     if problem is None:
-        return found
+        return {}
     for fault in problem.faults:
         place, _, rest = (fault.pointer or f"/{fault.parameter or ''}").lstrip("/").partition("/")
-        index, said = rest.split("/")[0], fault.detail
-        found.setdefault(place, []).append(
-            f"{_ordinal(index)}: {said}" if index.isdecimal() else f"{index}: {said}" if index else said
-        )
-    return found or {"": [problem.detail]}
+        # a form speaks of the field where it stands; what came from elsewhere names it
+        said = fault.detail.removeprefix(f"{place}: ")
+        found.setdefault(place, {}).setdefault(said, []).append(_item(rest.split("/")[0]))
+    return {
+        place: [f"{', '.join(items)}: {said}" if any(items) else said for said, items in of.items()]
+        for place, of in found.items()
+    } or {"": [problem.detail]}
 
 
-def _ordinal(index: str) -> str:
-    return f"No. {int(index) + 1}"
+def _item(index: str) -> str:
+    return f"No. {int(index) + 1}" if index.isdecimal() else index

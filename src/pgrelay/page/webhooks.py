@@ -1,6 +1,7 @@
 """Webhooks: the list, one of them, and the buttons on its page."""
 
 import secrets
+from datetime import UTC, datetime
 
 from pgrelay.db import admin_page
 from pgrelay.page.view import Goto, Page, View
@@ -27,6 +28,7 @@ async def shown(view: View, **more: object) -> Page:
         "webhook": webhook,
         "condition": (await admin_page.conditions(view.admin, [webhook["id"]]))[webhook["id"]],
         "deliveries": latest["items"],
+        "overlaps": (ends := webhook["previous_secret_expires_at"]) is not None and ends > datetime.now(UTC),
         "key": secrets.token_urlsafe(),
         "secret": None,
         "said": None,
@@ -50,6 +52,11 @@ async def act(view: View) -> Page | Goto:
         made, problem = await view.attempt(f"{verb}_secret", body={})
         if problem is None:
             return await shown(view, secret=made["secret_key"] or "")
+    elif verb == "end":
+        version = view.form.get("version", "")
+        _, problem = await view.attempt("end_overlap", version=int(version) if version.isdecimal() else 0)
+        if problem is None:
+            return Goto(f"/webhooks/{webhook_id}?done=ended")
     else:
         operation, body, done = _VERBS.get(verb, _VERBS["pause"])
         _, problem = await view.attempt(operation, body=body)

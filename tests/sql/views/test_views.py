@@ -155,6 +155,7 @@ def test_health_tells_at_a_glance_what_waits_and_what_went_wrong(db: psycopg.Con
         "disabled_last_week": 1,
         "replays_running": 0,
         "replay_events_left": 0,
+        "filter_doubts": 0,
     }
 
 

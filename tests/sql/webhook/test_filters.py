@@ -158,6 +158,9 @@ def test_a_body_that_cannot_be_judged_is_owed_and_stops_nothing(
     events = [add_event(db, body=one) for one in (body(priority="low"), unreadable, body(priority="urgent"))]
     pend(db, sign_on(db))
     assert owed(db, webhook) == events[1:]
+    assert value(db, "select filter_doubts from pgrelay.health") == 1
+    assert value(db, "select pgrelay.filter_matches(%s, %s)", URGENT, unreadable), "a preview counts nothing"
+    assert value(db, "select filter_doubts from pgrelay.health") == 1
 
 
 def test_a_zero_character_is_judged_as_one_that_stands_for_it(db: psycopg.Connection) -> None:
@@ -174,6 +177,7 @@ def test_when_the_time_for_judging_is_over_what_is_left_is_owed(db: psycopg.Conn
     assert value(
         db, "select pgrelay.filter_matches(%s, %s, clock_timestamp() - interval '1 s')", URGENT, body()
     )
+    assert value(db, "select filter_doubts from pgrelay.health") == 1
 
 
 def test_webhooks_without_a_filter_ask_nothing(db: psycopg.Connection) -> None:

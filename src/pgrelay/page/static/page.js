@@ -6,7 +6,7 @@
   const status = document.getElementById("again-status");
   const button = document.getElementById("again-pause");
   const say = (words) => { if (status && status.textContent !== words) status.textContent = words; };
-  let paused = false, failures = 0, timer = 0, running = false;
+  let paused = false, failures = 0, timer = 0, running = false, took = 0;
 
   const parts = () => [...document.querySelectorAll("[data-again]")];
   // who reads in it, or has it under the fingers, is not disturbed
@@ -24,6 +24,7 @@
 
   async function look() {
     running = true;
+    const began = performance.now();
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual", signal: AbortSignal.timeout(15000) });
       if (answer.type === "opaqueredirect") { location.reload(); return; }
@@ -40,6 +41,7 @@
       say("No answer; it is tried again");
     } finally {
       running = false;
+      took = performance.now() - began;
       plan();
     }
   }
@@ -49,7 +51,8 @@
     const waits = parts().map((part) => Number(part.dataset.again));
     if (!waits.length) { if (button) button.hidden = true; return; }
     if (paused || document.hidden || running) return;
-    timer = setTimeout(look, 1000 * Math.min(LONGEST, Math.min(...waits) * 2 ** failures));
+    // what is slow to make is asked for less often
+    timer = setTimeout(look, Math.max(1000 * Math.min(LONGEST, Math.min(...waits) * 2 ** failures), 10 * took));
   }
 
   if (button) {

@@ -1,13 +1,13 @@
-"""What `webhooks test --explain` makes of one request: findings, step by step, each with what to do about it. Pure."""
+"""What one test request tells: findings, step by step, each with what to do about it. Pure."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urljoin
 
-from pgrelay.cli.findings import CERTIFICATE_ENDS_SOON, Finding, Level
-from pgrelay.cli.text import duration, relative
 from pgrelay.delivery import ErrorKind, Request
+from pgrelay.doctor.finding import CERTIFICATE_ENDS_SOON, Finding, Level
 from pgrelay.masking import mask_url
 from pgrelay.request import KEY_HEADER
 from pgrelay.signing import (
@@ -17,6 +17,7 @@ from pgrelay.signing import (
     TIMESTAMP_HEADER,
     TOLERANCE_SECONDS,
 )
+from pgrelay.spans import duration, relative
 from pgrelay.transport import Probe
 
 #: Seconds between the clocks that are worth a word.
@@ -58,6 +59,17 @@ _MEND_FAILURE = {
     ErrorKind.TOO_LARGE: "The receiver must answer with fewer or shorter headers.",
 }
 _HUNG_UP = frozenset({ErrorKind.TLS, ErrorKind.CONNECT, ErrorKind.PROTOCOL})
+
+
+def findings(probe: Probe, request: Request, webhook: Mapping[str, Any]) -> list[Finding]:
+    """All that the request tells of a webhook (`id`, `paused`, `is_active`), after whether anything is sent to it."""
+    webhook_id = webhook["id"]
+    found = diagnose(probe, request, webhook_id)
+    if not webhook["paused"] and webhook["is_active"]:
+        return found
+    state, verb = ("paused", "resume") if webhook["paused"] else ("inactive", "enable")
+    mend = f"pgrelay webhooks {verb} {webhook_id}"
+    return [Finding(Level.WARNING, "webhook", f"it is {state}: nothing else is sent to it", mend), *found]
 
 
 def diagnose(probe: Probe, request: Request, webhook_id: int) -> list[Finding]:

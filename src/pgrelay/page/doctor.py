@@ -1,0 +1,74 @@
+"""The doctor: signed test requests past the queue. What each step of one tells; whether a new secret is taken up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from pgrelay.api.problems import Problem
+from pgrelay.db import admin_webhooks
+from pgrelay.doctor import diagnosis, proof
+from pgrelay.page.view import Later, Page, View
+
+#: Requests at a time; a receiver may take two minutes to answer.
+_AT_ONCE = 4
+_places = asyncio.Semaphore(_AT_ONCE)
+
+
+async def explain(view: View) -> Later:
+    view.refuse_readers()
+    row = await view.ask("read_webhook")
+    webhook = await admin_webhooks.opened(view.admin, row["id"], view.keys)
+
+    async def work() -> Page:
+        async with _place():
+            request, found = await view.try_out(webhook)
+        values = {
+            "webhook": row,
+            "well": diagnosis.answered_well(found),
+            "findings": diagnosis.findings(found, request, row),
+        }
+        return Page("explained.html", values)
+
+    return Later(work)
+
+
+async def prove(view: View) -> Later:
+    view.refuse_readers()
+    row = await view.ask("read_webhook")
+    webhook = await admin_webhooks.opened(view.admin, row["id"], view.keys)
+
+    async def work() -> Page:
+        async with _place():
+            _, found = await view.try_out(proof.alone(webhook))
+            proved = diagnosis.answered_well(found)
+            verifies = await proof.verifies(view.try_out, webhook) if proved else None
+        values = {
+            "webhook": row,
+            "proved": proved,
+            "verifies": verifies,
+            "verdict": proof.verdict(found),
+            "overlaps": webhook.previous_secret_key is not None,
+        }
+        return Page("proved.html", values)
+
+    return Later(work)
+
+
+@asynccontextmanager
+async def _place() -> AsyncIterator[None]:
+    if _places.locked():
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "too-many-tests",
+            "too many receivers are tried out at the moment; come back in a few seconds",
+            headers={"Retry-After": "10"},
+        )
+    async with _places:
+        yield
+
+
+PATHS = [
+    ("POST", "/webhooks/{webhook_id:[0-9]+}/explain", explain),
+    ("POST", "/webhooks/{webhook_id:[0-9]+}/prove", prove),
+]
