@@ -46,7 +46,7 @@ begin
             pgrelay.order_key(text, text), pgrelay.order_after(bigint[], bigint[]), pgrelay.order_released(), pgrelay.tell_failed(bigint[]),
             pgrelay.tell_operator(text, text, text, json),
             pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],
-                integer[], text[], text[], double precision[], text[], text[], text[], boolean),
+                integer[], text[], text[], double precision[], text[], text[], text[], boolean, integer[]),
             pgrelay.give_back(bigint, bigint[]), pgrelay.give_back_unknown(bigint, bigint[]),
             pgrelay.finish_pending(bigint[], text, text), pgrelay.ring_bell(),
             pgrelay.sign_on(text, text, integer, text, double precision), pgrelay.lift_sequences(),

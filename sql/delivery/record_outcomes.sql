@@ -2,7 +2,7 @@ create or replace function pgrelay.record_outcomes(
     p_daemon_id bigint, p_daemon text, p_delivery_ids bigint[], p_lease_nos integer[], p_verdicts text[], p_webhook_ids bigint[],
     p_event_ids bigint[], p_attempts integer[], p_started_ago double precision[], p_durations_ms integer[], p_status_codes integer[],
     p_error_kinds text[], p_error_messages text[], p_retry_in double precision[], p_request_headers text[],
-    p_response_headers text[], p_response_bodies text[], p_resent boolean default false)
+    p_response_headers text[], p_response_bodies text[], p_resent boolean default false, p_sent_twice integer[] default '{}')
 returns setof bigint language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
@@ -11,7 +11,7 @@ as $$
 -- verdict: succeeded and failed finish the delivery; retry makes it pending again in p_retry_in seconds. An outcome
 -- counts only under its own lease (leased_by and lease_no, the fence). Returns the deliveries for which it did not;
 -- their attempts are kept, marked late. p_resent says that this very batch may have been recorded before (its answer was
--- lost): then what does not match was, and is left out. Rows are locked in id order. What waited for one that ended is due.
+-- lost): then what does not match was, and is left out. p_sent_twice: places in the arrays whose request went out twice. Rows are locked in id order. What waited for one that ended is due.
 declare
     v_now timestamptz := clock_timestamp();
     v_webhooks bigint[];
@@ -53,9 +53,10 @@ begin
         from finished f join mine o on o.id = f.id
     ), attempts as (
         insert into pgrelay.delivery_attempts (delivery_id, event_id, webhook_id, attempt, started_at, duration_ms, status_code, error_kind,
-            error_message, request_headers, response_headers, response_body, daemon, late)
+            error_message, request_headers, response_headers, response_body, daemon, late, requests)
         select o.id, o.event_id, o.webhook_id, o.attempt, v_now - o.started_ago * interval '1 second', o.duration_ms, o.status_code,
-               o.error_kind, o.error_message, o.request_headers::json, o.response_headers::json, o.response_body, p_daemon, m.n is null
+               o.error_kind, o.error_message, o.request_headers::json, o.response_headers::json, o.response_body, p_daemon, m.n is null,
+               case when o.n = any (p_sent_twice) then 2 else 1 end
         from outcomes o left join mine m on m.n = o.n
         where m.n is not null or not p_resent
     ), figures as (
@@ -82,5 +83,5 @@ begin
 end
 $$;
 comment on function pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],
-    integer[], text[], text[], double precision[], text[], text[], text[], boolean) is
+    integer[], text[], text[], double precision[], text[], text[], text[], boolean, integer[]) is
     'Records a batch of finished attempts under the leases they were made with. Called by the daemon.';

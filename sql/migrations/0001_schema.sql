@@ -388,12 +388,15 @@ create table pgrelay.delivery_attempts (
     response_body     text,
     daemon            text,
     late              boolean not null default false,
+    requests          smallint not null default 1,
     constraint error_kind_known check (error_kind in ('timeout', 'dns', 'connect', 'tls', 'blocked_address', 'invalid_url',
         'protocol', 'too_large', 'redirect', 'status', 'lapsed', 'shutdown', 'payload'))
 ) partition by list (slot);
-comment on table pgrelay.delivery_attempts is 'One row for each HTTP request, a ring of eight slots.';
+comment on table pgrelay.delivery_attempts is 'One row for each attempt, which is one HTTP request (see requests). A ring of eight slots.';
 comment on column pgrelay.delivery_attempts.error_kind is 'Null for a success. lapsed: the daemon died, nobody knows how the request ended. payload: nothing was sent, for the body could not be made.';
 comment on column pgrelay.delivery_attempts.late is 'Recorded after the lease was lost: the delivery''s state does not follow from it.';
+comment on column pgrelay.delivery_attempts.requests is
+    '2: a connection that was kept open had ended as the request went out, so it was sent once more, the same, on a new one. The receiver may have seen both.';
 comment on column pgrelay.delivery_attempts.request_headers is 'As sent; signatures and the values of custom headers are masked.';
 do $$
 begin

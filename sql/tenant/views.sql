@@ -14,7 +14,7 @@ comment on view pgrelay.tenant_outbox is 'The tenant''s events.';
 
 create or replace view pgrelay.tenant_delivery_attempts with (security_barrier) as
 select a.id, a.delivery_id, a.event_id, a.webhook_id, a.attempt, a.started_at, a.duration_ms, a.status_code, a.error_kind, a.error_message,
-       a.request_headers, a.response_headers, a.response_body, a.daemon, a.late
+       a.request_headers, a.response_headers, a.response_body, a.daemon, a.late, a.requests
 from pgrelay.delivery_attempts a
 join pgrelay.webhook_configurations w on w.id = a.webhook_id where w.company_id = pgrelay.tenant();
 comment on view pgrelay.tenant_delivery_attempts is 'Attempts made for the tenant''s webhooks.';

@@ -1,7 +1,7 @@
 create or replace view pgrelay.webhook_logs as
 select a.id, a.started_at, w.company_id, a.webhook_id, w.name as webhook_name, o.event_type, o.resource_id, o.idempotency_key, a.delivery_id,
        a.event_id, a.attempt, a.status_code, a.error_kind, a.error_message, a.duration_ms, a.request_headers, o.body as payload,
-       a.response_headers, a.response_body, a.late, a.daemon, w.payload_format
+       a.response_headers, a.response_body, a.late, a.daemon, w.payload_format, a.requests
 from pgrelay.delivery_attempts a
 left join pgrelay.webhook_configurations w on w.id = a.webhook_id
 left join pgrelay.outbox o on o.id = a.event_id;

@@ -120,6 +120,7 @@ def _outcome(
         request_headers,
         response_headers,
         response_body,
+        result.requests,
     )
 
 

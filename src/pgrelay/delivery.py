@@ -142,6 +142,8 @@ class Response(NamedTuple):
     duration: float
     #: The address the request went to, when known.
     remote_address: str | None = None
+    #: How many times it went out: twice where the connection that was kept had ended.
+    requests: int = 1
 
 
 class Failure(NamedTuple):
@@ -151,6 +153,7 @@ class Failure(NamedTuple):
     message: str
     duration: float = 0.0
     remote_address: str | None = None
+    requests: int = 1
 
 
 class Verdict(StrEnum):
@@ -182,6 +185,8 @@ class Outcome(NamedTuple):
     request_headers: str = "{}"
     response_headers: str | None = None
     response_body: bytes | None = None
+    #: How many times the request went out.
+    requests: int = 1
 
     @property
     def waited(self) -> float:

@@ -191,7 +191,7 @@ def recording(daemon: int, *outcomes: Outcome, resent: bool = False) -> tuple[st
     return (
         "select * from pgrelay.record_outcomes(%s, %s, %s::bigint[], %s::integer[], %s::text[], %s::bigint[], %s::bigint[],"
         " %s::integer[], %s::double precision[], %s::integer[], %s::integer[], %s::text[], %s::text[],"
-        " %s::double precision[], %s::text[], %s::text[], %s::text[], %s)",
+        " %s::double precision[], %s::text[], %s::text[], %s::text[], %s, %s::integer[])",
         (
             daemon,
             f"daemon {daemon}",
@@ -211,6 +211,7 @@ def recording(daemon: int, *outcomes: Outcome, resent: bool = False) -> tuple[st
             texts(outcome.response_headers for outcome in outcomes),
             texts(bodies),
             resent,
+            numbers(number for number, outcome in enumerate(outcomes, 1) if outcome.requests > 1),
         ),
     )
 

@@ -40,6 +40,7 @@ ATTEMPT = {
     "response_body": "sorry\n" * 40,
     "daemon": "relay-1",
     "late": False,
+    "requests": 1,
 }
 
 

@@ -258,21 +258,25 @@ async def test_an_idle_connection_is_closed_after_a_while(monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [raw(b""), reset()])
-async def test_a_connection_that_ends_as_it_is_used_again_costs_no_attempt(ending):
+async def test_a_connection_that_ends_as_it_is_used_again_costs_no_attempt_and_the_second_request_is_told(
+    ending,
+):
     async with Receiver() as receiver, transport() as sender:
         receiver.otherwise(in_turn(ok(), ending, ok()))
-        await sender.send(request(receiver.url()))
+        first = await sender.send(request(receiver.url()))
         result = await sender.send(request(receiver.url()))
     assert isinstance(result, Response)
+    assert (first.requests, result.requests) == (1, 2)
     assert [seen.connection for seen in receiver.seen] == [1, 1, 2]
     assert receiver.seen[1].head == receiver.seen[2].head and receiver.seen[1].body == receiver.seen[2].body
 
 
 async def test_a_request_goes_out_twice_at_most_and_only_once_on_a_connection_of_its_own():
     async with Receiver() as receiver, transport() as sender:
-        receiver.otherwise(in_turn(raw(b""), ok(), raw(b"")))
+        receiver.otherwise(in_turn(raw(b""), ok(), raw(b""), raw(b"")))
         results = [await sender.send(request(receiver.url())) for _ in range(3)]
     assert [type(result) for result in results] == [Failure, Response, Failure]
+    assert [result.requests for result in results] == [1, 1, 2]
     assert [seen.connection for seen in receiver.seen] == [1, 2, 2, 3]
 
 

@@ -74,6 +74,11 @@ _ATTEMPT: dict[str, Schema] = {
     "response_body": {**nullable(TEXT), "description": "Cut."},
     "daemon": nullable(TEXT),
     "late": {**FLAG, "description": "Recorded after the lease was lost."},
+    "requests": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "2 where a kept connection had ended and the same request was sent once more.",
+    },
     "delivery_id": ID,
     "event_id": ID,
     "webhook_id": ID,

@@ -48,10 +48,13 @@ def print_attempt(out: Output, attempt: Row, now: datetime) -> None:
     error = f"{attempt['error_kind']}: {attempt['error_message'] or ''}"
     result = error if failed else f"HTTP {attempt['status_code']}"
     late = " (recorded after its lease was lost)" if attempt["late"] else ""
+    twice = " (sent twice: the connection that was kept had ended)" if attempt["requests"] > 1 else ""
     out.print()
     mark = out.style("✗" if failed else "✓", "red" if failed else "green")
     who = f" by {printable(attempt['daemon'])}" if attempt["daemon"] else ""
-    out.print(f"{mark} Attempt {attempt['attempt']}, {relative(attempt['started_at'], now)}{who}{late}")
+    out.print(
+        f"{mark} Attempt {attempt['attempt']}, {relative(attempt['started_at'], now)}{who}{late}{twice}"
+    )
     out.print(f"    {out.style(printable(result), 'red' if failed else 'green')}{took}")
     for arrow, headers in (("→", attempt["request_headers"]), ("←", attempt["response_headers"])):
         for name, value in (headers or {}).items():

@@ -36,7 +36,7 @@ left join {schema}outbox o on o.id = d.event_id left join pgrelay.webhook_config
 _DELIVERY = "d.*, w.name as webhook_name, o.event_type, o.resource_id, o.company_id, o.idempotency_key"
 _ATTEMPT = (
     "id, attempt, started_at, duration_ms, status_code, error_kind, error_message, request_headers,"
-    " response_headers, response_body, daemon, late"
+    " response_headers, response_body, daemon, late, requests"
 )
 
 

@@ -172,7 +172,7 @@ class Store:
         rows = await self._rows(
             "select * from pgrelay.record_outcomes(%s, %s, %s::bigint[], %s::integer[], %s::text[], %s::bigint[],"
             " %s::bigint[], %s::integer[], %s::double precision[], %s::integer[], %s::integer[], %s::text[],"
-            " %s::text[], %s::double precision[], %s::text[], %s::text[], %s::text[], %s)",
+            " %s::text[], %s::double precision[], %s::text[], %s::text[], %s::text[], %s, %s::integer[])",
             daemon_id,
             daemon,
             numbers([claim.delivery_id for claim in claims]),
@@ -191,6 +191,7 @@ class Store:
             texts([outcome.response_headers for outcome in outcomes]),
             texts([_readable(outcome.response_body) for outcome in outcomes]),
             resent,
+            numbers([number for number, outcome in enumerate(outcomes, 1) if outcome.requests > 1]),
         )
         return [row[0] for row in rows]
 

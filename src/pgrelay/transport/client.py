@@ -7,9 +7,10 @@ redirect is a Response like any other, and is not followed. Durations are second
 One `send` is one request, but for one case. A receiver may close an idle connection in the very moment it is used
 again, without having read what was sent: that says nothing of the receiver, and must not cost an attempt and a minute's
 wait. So where a connection that was used before ends within ONE_WAY seconds, and not a byte of an answer has come, the
-request goes out once more, on a new one (RFC 9112, section 9.3.1, allows it for what is idempotent: the key is the
-same). Not so where requests are counted (`on_sent`), for a rate limit is kept exactly. It is rare: idle connections are
-dropped after KEEPALIVE_SECONDS, less than most servers keep theirs, and one whose end has been heard of is never used.
+request goes out once more, on a new one, and the result says that there were two `requests` (RFC 9112, section 9.3.1,
+allows it for what is idempotent: the key is the same). Not so where requests are counted (`on_sent`), for a rate limit
+is kept exactly. It is rare: idle connections are dropped after KEEPALIVE_SECONDS, less than most servers keep theirs,
+and one whose end has been heard of is never used.
 
 Proxies named in the environment are ignored, for nobody would vet where a request goes behind them. One that is
 configured is another matter: see `proxy`.
@@ -128,6 +129,7 @@ class Transport:
             return target
         connection: Connection | None = None
         began = monotonic()
+        requests = 1
         try:
             head = ways.head(target, headers, len(body))
             connection = ways.kept(target)
@@ -148,22 +150,23 @@ class Transport:
                     if not again or not fault.unanswered or monotonic() - began > ONE_WAY:
                         raise
                     again, left, connection = False, seconds - (monotonic() - began), None
+                    requests = 2
                 finally:
                     late.cancel()
             found = self._heads.get(raw_headers)
             if found is None:
                 found = self._remember_head(raw_headers, target.host)
-            return Response(status, found, answer, monotonic() - began, connection.remote_address)
+            return Response(status, found, answer, monotonic() - began, connection.remote_address, requests)
         except asyncio.CancelledError:
             if connection is not None:
                 connection.give_up()
             if not ways.closed or _is_cancelled():
                 raise
-            return Failure(ErrorKind.SHUTDOWN, _STOPPED, monotonic() - began)
+            return Failure(ErrorKind.SHUTDOWN, _STOPPED, monotonic() - began, requests=requests)
         except (Refused, ValueError) as error:
             kind, message = explain(error, target.host)
             address = None if connection is None else connection.remote_address
-            return Failure(kind, message, monotonic() - began, address)
+            return Failure(kind, message, monotonic() - began, address, requests)
 
     def _judge(self, url: str) -> Target | Failure:
         """Where to send what is for this URL, exactly as it is spelled; or why nothing may be sent there."""

@@ -58,6 +58,17 @@ def test_a_success_ends_in_the_history_with_its_attempt(db: psycopg.Connection) 
     ]  # fmt: skip
 
 
+def test_a_request_that_went_out_twice_says_so(db: psycopg.Connection) -> None:
+    add_webhook(db)
+    for _ in range(3):
+        add_event(db)
+    daemon = sign_on(db)
+    leases = expand(db, daemon).leases
+    record(db, daemon, *(succeeded(lease, requests=1 + (lease is leases[1])) for lease in leases))
+    said = "select requests from pgrelay.webhook_logs order by delivery_id"
+    assert [row[0] for row in db.execute(said)] == [1, 2, 1]
+
+
 def test_a_failure_that_is_tried_again_is_pending_after_its_wait_and_says_why(db: psycopg.Connection) -> None:
     webhook = add_webhook(db)
     add_event(db)
