@@ -234,7 +234,7 @@ comment on column pgrelay.webhook_configurations.max_retry_attempts is 'Attempts
 comment on column pgrelay.webhook_configurations.retry_schedule is
     'Seconds to wait before each further attempt, the last one repeated; null takes the configuration''s.';
 comment on column pgrelay.webhook_configurations.max_concurrency is
-    'Requests at once, over all daemons (one of them serves such a webhook); null takes the configuration''s, for each daemon.';
+    'Requests at once, over all daemons (one of them serves such a webhook); null takes the configuration''s, of which each daemon has an equal share.';
 comment on column pgrelay.webhook_configurations.rate_limit_per_second is
     'Requests in any second at most, over all daemons; 0.5 is one in two seconds. Null: no limit.';
 comment on column pgrelay.webhook_configurations.ordering is

@@ -1,5 +1,6 @@
 create or replace function pgrelay.glance()
-returns table (events boolean, deadline_in double precision, expired boolean, lapsed boolean, counted boolean, replays boolean)
+returns table (events boolean, deadline_in double precision, expired boolean, lapsed boolean, counted boolean, replays boolean,
+               daemons integer)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
@@ -8,7 +9,7 @@ as $$
 -- events: some that were not expanded. deadline_in: seconds until the next armed deadline, null when there is none. expired:
 -- pending deliveries whose time is over, lately: of those before, which the chore finds by itself, the index holds dead entries
 -- for as long as an old snapshot is held. lapsed: a daemon whose lease ended. counted: deltas that are not folded.
--- Only the latest of them are looked for, for the same reason. replays: some that run.
+-- Only the latest of them are looked for, for the same reason. replays: some that run. daemons: how many share the work.
 begin
     return query select
         (select w.after_id is not null
@@ -22,7 +23,8 @@ begin
         exists (select from pgrelay.daemons d where d.ended_at is null and d.lease_until < clock_timestamp()),
         exists (select from pgrelay.metric_deltas m
                 where m.id > (select coalesce(pg_sequence_last_value('pgrelay.metric_deltas_id_seq'), 0) - 1000)),
-        exists (select from pgrelay.replays p where p.status = 'running');
+        exists (select from pgrelay.replays p where p.status = 'running'),
+        (select count(*)::integer from pgrelay.daemons d where d.ended_at is null);
 end
 $$;
 comment on function pgrelay.glance() is 'Whether anything waits to be done. Called by every daemon about once a second.';

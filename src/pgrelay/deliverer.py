@@ -29,6 +29,8 @@ _QUIET_SCAN = 5
 _NO_ROOM_POLL = 0.05
 #: A retry is looked for this much after it falls due: the daemon's clock and the database's tick differently.
 _DUE_SLACK = 0.01
+#: How often other daemons are told of a backlog at most: they would find it by themselves, later.
+_TELL_EVERY = 0.5
 #: How long the last claim may take when the daemon stops.
 _LAST_CLAIM = 5.0
 
@@ -67,6 +69,7 @@ class Verbs(LeaseVerbs, Protocol):
         self, daemon_id: int, after: int = 0, limit: int = 500
     ) -> Sequence[PendingWebhook]: ...
     async def want_bell(self, wanted: bool) -> None: ...
+    async def tell_daemons(self) -> None: ...
     async def draw_transaction_id(self) -> int: ...
     async def oldest_running(self) -> int: ...
 
@@ -93,6 +96,8 @@ class Deliverer:
         on_withdrawn: Callable[[], None] = lambda: None,
     ) -> None:
         self._verbs = verbs
+        self._policy = policy
+        self._daemons = 1
         self._pace = pace
         self._batch = policy.batch_size
         self._identity = identity
@@ -123,6 +128,8 @@ class Deliverer:
         self._ended = asyncio.Event()
         #: When to look for new events, unless they are announced before.
         self._next_expand = 0.0
+        #: Before it, other daemons are not told of a backlog again.
+        self._next_tell = 0.0
         self._next_scan = 0.0
         self._no_scan_before = 0.0
         self._scan_after = 0
@@ -173,8 +180,21 @@ class Deliverer:
 
     def adopt(self, policy: Policy) -> None:
         """Take new settings."""
-        self._lanes.prefetch = policy.max_concurrency * 2
+        self._policy = policy
         self._holdings.adopt(policy)
+        self._allow()
+
+    def share_with(self, daemons: int) -> None:
+        """So many daemons, this one included, send to webhooks that have no limit of their own."""
+        if daemons != self._daemons:
+            self._daemons = daemons
+            self._allow()
+
+    def _allow(self) -> None:
+        """An equal share of the requests that one webhook may be sent at once, and what is leased ahead for them."""
+        share = max(1, self._policy.max_concurrency // max(1, self._daemons))
+        self._lanes.prefetch = share * 2
+        self._holdings.allow(share)
 
     def recorded(self, outcome: Outcome, *, fenced: bool = False) -> None:
         """An outcome was written, or refused; one that is tried again falls due so many seconds from now."""
@@ -303,6 +323,9 @@ class Deliverer:
                 lanes.has_backlog(webhook_id)
             if step.claims:
                 await holdings.take(identity, step.claims)
+            if step.backlog and self._daemons > 1 and now >= self._next_tell:
+                self._next_tell = now + _TELL_EVERY
+                await self._verbs.tell_daemons()
         if announced and not step.deliveries:
             # nothing new, so something old: a retry, a replay, a webhook that goes on
             self._next_scan = min(self._next_scan, self._no_scan_before)

@@ -271,7 +271,9 @@ class Engine:
     async def _glance(self) -> Due:
         if self._deliverer.held:
             self._watchman.stir()
-        return await self._stores.claims.glance()
+        due = await self._stores.claims.glance()
+        self._deliverer.share_with(due.daemons)
+        return due
 
     def _declare(self, metrics: Metrics, chores: list[Chore]) -> None:
         metrics.expect_chores(chore.name for chore in chores)

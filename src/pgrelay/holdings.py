@@ -129,10 +129,14 @@ class Holdings:
     def adopt(self, policy: Policy) -> None:
         """Take new settings; requests that run keep theirs, webhooks are prepared anew."""
         self._policy = policy
-        self._slots.per_lane = policy.max_concurrency
         for lane in self._lanes:
             if lane.webhook is not None and lane.webhook.unsignable is None:
                 lane.builder = RequestBuilder(lane.webhook, policy.user_agent)
+
+    def allow(self, per_webhook: int) -> None:
+        """So many requests at once to each webhook that has no limit of its own."""
+        self._slots.per_lane = per_webhook
+        for lane in self._lanes:
             self._slots.offer(lane)
 
     def offer(self, lane: Lane) -> None:

@@ -251,7 +251,7 @@ KEYS: tuple[Key, ...] = (
         minimum=1,
         maximum=10_000,
         reloadable=True,
-        sentence="Requests at once to one webhook, from this daemon.",
+        sentence="Requests at once to one webhook that sets no max_concurrency: all daemons have an equal share.",
     ),
     Key(
         name="delivery.user_agent",

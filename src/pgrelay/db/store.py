@@ -67,6 +67,8 @@ class Due(NamedTuple):
     lapsed: bool
     counted: bool
     replays: bool
+    #: How many share the work.
+    daemons: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +388,10 @@ class Store:
     async def want_bell(self, wanted: bool) -> None:
         """Say whether captures should notify: True before sleeping, False while busy. Seen at once by everybody."""
         await self._rows("select setval('pgrelay.wake', %s)", 2 if wanted else 1)
+
+    async def tell_daemons(self) -> None:
+        """Say to all daemons that there is something to claim."""
+        await self._rows("select pg_notify('pgrelay', 'work')::text")
 
     async def ring(self, channel: str) -> None:
         """Notify a channel that only one connection listens on."""

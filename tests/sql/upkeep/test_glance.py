@@ -6,7 +6,7 @@ from support.database import Database
 from support.plans import reads
 from support.queue import add_event, add_webhook, expand, sign_on, value
 
-NOTHING = (False, None, False, False, False, False)
+NOTHING = (False, None, False, False, False, False, 1)
 
 
 def glance(db: psycopg.Connection) -> tuple[object, ...]:
