@@ -63,6 +63,11 @@ async def _live_and_die(database: Database, receiver: Receiver, config: Path, lo
                 emit(db)
             await receiver.wait_for(40)
             await eventually(lambda: alive().get("house-1", 0) not in (0, first["house-1"]), "a new one")
+            # what it had sent and not recorded is sent again once its lease has lapsed
+            await eventually(
+                lambda: value(db, "select count(*) from pgrelay.deliveries where status <> 'succeeded'") == 0,
+                "all to be recorded",
+            )
             os.kill(parent.pid, signal.SIGKILL)
             await eventually(
                 lambda: set(alive().values()) <= {first["house-1"]}, "the children to end with their parent"
@@ -74,7 +79,3 @@ async def _live_and_die(database: Database, receiver: Receiver, config: Path, lo
             for pid in alive().values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        await eventually(
-            lambda: value(db, "select count(*) from pgrelay.deliveries where status <> 'succeeded'") == 0,
-            "all to be recorded",
-        )
