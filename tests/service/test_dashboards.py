@@ -41,6 +41,7 @@ async def lived(
     if _scraped:
         return _scraped[0]
     monkeypatch.setattr(ReadFigures, "every", 0.05)
+    monkeypatch.setattr(ReadFigures, "share", 1.0)
     add_webhook(db, url=receiver.url("/good"))
     add_webhook(db, url=receiver.url("/poor"), max_retry_attempts=2)
     receiver.on("/good", in_turn(status(503), ok()))
