@@ -5,8 +5,8 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip install --quiet --quiet --disable-pip-version-check --no-input
 PYTEST := $(RUN) -m pytest
-# How many tests run at once. Each worker starts a Postgres of its own.
-WORKERS ?= 2
+# How many tests run at once: more than two cores have, for half of the time they wait. Each worker starts a Postgres.
+WORKERS ?= 3
 # More words for pytest, the demo or the benchmark, such as ARGS='-k lease'.
 ARGS ?=
 

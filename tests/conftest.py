@@ -29,6 +29,11 @@ hypothesis.settings.register_profile("pgrelay", deadline=None)
 hypothesis.settings.load_profile("pgrelay")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow comes first: begun last, it would run alone while the other workers have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in which languages the receivers of docs/verify were run, for nobody reads the reasons of skips."""
     found: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set()}

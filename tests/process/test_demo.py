@@ -14,6 +14,8 @@ from shutil import rmtree
 import psycopg
 import pytest
 
+from support.database import in_memory
+
 DEMO = [sys.executable, "-m", "pgrelay", "demo", "--fast"]
 EVENTS = {"created", "assigned", "contacted", "completed", "cancelled", "expired", "overdue", "escalated"}
 #: The demonstration with a part of it exchanged first.
@@ -42,7 +44,7 @@ hooks.Hook.open = open_with_another_secret
 @contextmanager
 def temporary_place() -> Iterator[Path]:
     """Where temporary files go: a place that the server's account can enter too, which pytest's own is not."""
-    directory = Path(tempfile.mkdtemp(prefix="demo-"))
+    directory = Path(tempfile.mkdtemp(prefix="demo-", dir=in_memory()))
     directory.chmod(0o755)
     try:
         yield directory

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from support.daemon import adopt, until
 from support.database import Database
@@ -24,6 +25,7 @@ RECORDED = (
 DONE = "select count(*) >= %s from pgrelay.delivery_history"
 
 
+@pytest.mark.slow
 async def test_a_stopped_daemon_is_replaced_and_sends_nothing_when_it_wakes_up_until_it_is_its_turn_again(
     database: Database, db: psycopg.Connection, tmp_path: Path
 ) -> None:

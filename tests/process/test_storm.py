@@ -248,6 +248,7 @@ async def storm_over(database: Database, folder: Path) -> AsyncIterator[Storm]:
             await storm.close()
 
 
+@pytest.mark.slow
 async def test_whatever_happens_at_once_nothing_is_lost_invented_too_fast_too_many_or_out_of_order(
     server: Cluster, tmp_path: Path
 ) -> None:

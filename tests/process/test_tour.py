@@ -139,6 +139,7 @@ def test_another_owners_source_is_left_alone(shell: Shell, app: Database) -> Non
         assert connection.execute("select count(*) from pgrelay.sources").fetchone() == (2,)
 
 
+@pytest.mark.slow
 async def test_webhooks_and_deliveries_are_managed_from_the_command_line(shell: Shell, app: Database) -> None:
     shell("migrate")
     shell("apply")

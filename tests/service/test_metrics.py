@@ -121,6 +121,7 @@ async def test_requests_under_way_and_the_queue_are_told(
     database: Database, db: psycopg.Connection, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(ReadFigures, "every", 0.05)
+    monkeypatch.setattr(ReadFigures, "share", 1.0)
     add_webhook(db, url=receiver.url("/hook"))
     add_webhook(db, url=receiver.url("/hook"), paused=True)
     receiver.on("/hook", hang())
@@ -159,6 +160,7 @@ async def test_a_webhook_that_is_behind_is_named_with_how_late_it_is(
     database: Database, db: psycopg.Connection, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(ReadFigures, "every", 0.05)
+    monkeypatch.setattr(ReadFigures, "share", 1.0)
     slow = add_webhook(db, url=receiver.url("/slow"))
     add_webhook(db, url=receiver.url("/good"))
     add_webhook(db, url=receiver.url("/slow"), paused=True)

@@ -81,6 +81,7 @@ async def _focused(page: Any) -> str:
     return str(await page.evaluate("document.activeElement.textContent.trim()"))
 
 
+@pytest.mark.slow
 async def test_what_is_sent_appears_by_itself_and_stops_when_paused(api: Api, db: psycopg.Connection):
     webhook, daemon = add_webhook(db, name="CRM"), sign_on(db)
     async with _browsing(api, make_token(db, "tenant", "1")) as page:

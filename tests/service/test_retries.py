@@ -50,7 +50,8 @@ async def test_by_default_it_is_tried_at_once_then_twice_after_sixty_seconds_and
 ):
     add_webhook(db, url=receiver.url("/hook"))
     receiver.on("/hook", status(503))
-    async with daemon(database.dsn, {"delivery.retry_schedule": (60.0, 60.0)}) as one:
+    keys = {"delivery.retry_schedule": (60.0, 60.0), "daemon.poll_interval": 0.05}
+    async with daemon(database.dsn, keys) as one:
         emit(db)
         for attempt in (1, 2):
             await one.seen(AttemptFailed, attempt)
@@ -70,7 +71,7 @@ async def test_a_webhook_may_have_its_own_schedule_and_number_of_attempts(
     add_webhook(db, url=receiver.url("/patient"), retry_schedule=[300, 900], max_retry_attempts=4)
     add_webhook(db, url=receiver.url("/once"), max_retry_attempts=1)
     receiver.otherwise(status(500))
-    async with daemon(database.dsn) as one:
+    async with daemon(database.dsn, {"daemon.poll_interval": 0.05}) as one:
         emit(db)
         await one.seen(DeliveryFailed)
         for attempt, wait in ((1, 300.0), (2, 900.0), (3, 900.0)):

@@ -13,7 +13,7 @@ import pytest
 
 from pgrelay.demo.cluster import Cluster
 from pgrelay.demo.places import Account
-from support.database import VERSION
+from support.database import VERSION, in_memory
 
 #: A throw-away server forgets what this says is committed; a killed one, whose machine lives on, does not need more.
 _SETTINGS = {"synchronous_commit": "on", "max_connections": "60", "timezone": "UTC"}
@@ -30,7 +30,9 @@ class Standby(Cluster):
         if not (primary.binaries.bin_dir / "pg_basebackup").is_file():
             pytest.skip(f"pg_basebackup is not in {primary.binaries.bin_dir}")
         follower = type("Follower", (cls,), {"_primary": primary})
-        made: Self = follower.start(tuned="throwaway", tcp=True, version=VERSION, settings=_SETTINGS)
+        made: Self = follower.start(
+            in_memory(), tuned="throwaway", tcp=True, version=VERSION, settings=_SETTINGS
+        )
         made.password = primary.password
         return made
 
@@ -54,7 +56,7 @@ class Pair:
     @classmethod
     def start(cls) -> Self:
         """Both run, and replication is synchronous."""
-        primary = Cluster.start(tuned="throwaway", tcp=True, version=VERSION, settings=_SETTINGS)
+        primary = Cluster.start(in_memory(), tuned="throwaway", tcp=True, version=VERSION, settings=_SETTINGS)
         try:
             standby = Standby.of(primary)
         except BaseException:
