@@ -161,6 +161,13 @@ def test_kept_it_shows_what_arrives_until_it_is_interrupted(place):
                 "insert into callback_requests (company_id, customer_name, customer_phone) values (1, 'You', '1')"
             )
         assert "verified" in read_until(demo, "recv   crm.example")
+        config = re.search(r"PGRELAY_CONFIG=(.*)", said)[1]
+        explained = subprocess.run(
+            [sys.executable, "-m", "pgrelay", "--config", config, "webhooks", "test", "1", "--explain"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert explained.returncode == 0, explained.stdout + explained.stderr
+        assert "webhook.test" in read_until(demo, "recv   crm.example")
         os.kill(demo.pid, signal.SIGINT)
         rest, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0 and "all gone" in rest

@@ -172,6 +172,38 @@ async def test_lists_come_in_pages_that_neither_lack_nor_repeat_anything(
         assert (refused.status, [fault["parameter"] for fault in refused.faults]) == (422, [name])
 
 
+async def test_webhooks_are_found_by_a_part_of_their_name_and_by_their_state(
+    api: Api, db: psycopg.Connection
+):
+    well = add_webhook(db, name="Orders to CRM")
+    ill = add_webhook(db, name="orders 100%")
+    paused = add_webhook(db, name="Invoices", paused=True)
+    theirs = add_webhook(db, "2", name="Their orders")
+    off = add_webhook(db, name="Old", is_active=False)
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries, failing_since) values (%s, 3, 0, now())",
+        (ill,),
+    )
+    for role, company, others in (("admin", None, [theirs]), ("reader", None, [theirs]), ("tenant", "1", [])):
+        client = api.client(make_token(db, role, company))
+        for query, found in (
+            ("name=ORDERS", [well, ill, *others]),
+            ("name=100%25", [ill]),
+            ("name=_", []),
+            ("state=failing", [ill]),
+            ("state=healthy", [well, *others]),
+            ("state=paused", [paused]),
+            ("state=inactive", [off]),
+            ("state=circuit%20open", []),
+            ("state=healthy&name=crm", [well]),
+            ("state=healthy&company_id=2", others),
+        ):
+            answer = await client.get(f"/webhooks?{query}")
+            assert [one["id"] for one in answer.body["items"]] == found, (role, query, answer.body)
+    refused = await client.get("/webhooks?state=ill")
+    assert (refused.status, [fault["parameter"] for fault in refused.faults]) == (422, ["state"])
+
+
 async def test_a_secret_is_shown_once_and_rotation_shows_a_new_one(admin: Client, db: psycopg.Connection):
     path = f"/webhooks/{add_webhook(db)}"
     shown = await admin.post(f"{path}/reveal-secret")

@@ -96,6 +96,33 @@ async def test_every_page_is_there_for_those_who_may_see_it(
     assert not [one for one in api.observed if isinstance(one, ApiFailed)]
 
 
+async def test_webhooks_are_looked_for_by_name_and_state(api: Api, db: psycopg.Connection):
+    well = add_webhook(db, name="Orders")
+    add_webhook(db, name="Invoices", paused=True)
+    browser = Browser(api, make_token(db, "admin"))
+    found = await browser.get("/webhooks?name=order&state=&company_id=")
+    assert "Orders" in found.words and "Invoices" not in found.words
+    assert found.all("input", id="name", value="order") and "that match" in found.words
+    page = await browser.get("/")
+    (link,) = page.all("a", href="/webhooks?state=paused")
+    found = await browser.get(link.get("href") or "")
+    assert "Invoices" in found.words and "Orders" not in found.words
+    assert "No webhook matches." in (await browser.get("/webhooks?state=circuit+open")).words
+    wrong = await browser.get("/webhooks?state=ill")
+    assert wrong.status == 422 and "Nothing was looked for" in wrong.words
+    for number in range(51):
+        add_webhook(db, name=f"Orders {number}")
+    (following,) = [
+        one for one in (await browser.get("/webhooks?name=order")).all("a") if one.text == "Next page"
+    ]
+    later = await browser.get(following.get("href") or "")
+    assert (
+        f"/webhooks/{well}" not in [one.get("href") for one in later.all("a")] and "Orders 50" in later.words
+    )
+    mine = await Browser(api, make_token(db, "tenant", "1")).get("/webhooks")
+    assert not mine.all("input", id="company_id") and mine.all("input", id="name")
+
+
 async def test_another_tenants_things_do_not_exist(api: Api, db: psycopg.Connection, world: World):
     browser = Browser(api, token := make_token(db, "tenant", "1"))
     for path in (

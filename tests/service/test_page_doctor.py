@@ -44,6 +44,7 @@ async def test_a_test_is_explained_and_nothing_is_held_or_recorded_meanwhile(
     for words in ("It would not count as delivered", "127.0.0.1 may be called, and was", "it is paused",
                   "HTTP 401: who are you?", "The receiver refuses the signature", "X-Webhook-Signature: sha256="):  # fmt: skip
         assert words in told.words
+    assert told.all("a", href=f"/webhooks/{webhook}/change"), "who has no command line can change it here"
     (request,) = await receiver.wait_for(1)
     assert request.header("X-Webhook-Event") == "webhook.test"
     assert request.header("X-Webhook-Signature") in told.words
@@ -58,6 +59,7 @@ async def test_what_may_not_be_called_is_not_and_says_so(api: Api, db: psycopg.C
     browser = Browser(api, make_token(db, "admin"))
     told = await browser.press(await browser.get(f"/webhooks/{webhook}"), do="explain")
     assert "private 10.0.0.0/8" in told.words and "network.allowed_networks" in told.words
+    assert "is set by whoever runs pgrelay" in told.words
 
 
 async def test_who_may_not_change_or_see_it_makes_no_request(

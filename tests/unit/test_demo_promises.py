@@ -28,6 +28,12 @@ def test_a_test_event_has_no_company_in_its_body_and_is_fine():
     assert broken(ARRIVAL._replace(event_type="webhook.test", company_id=""), "1", "1", {}) == ""
 
 
+def test_a_test_that_went_past_the_queue_has_no_event_and_is_fine_if_its_signature_is():
+    test = ARRIVAL._replace(event_type="webhook.test", company_id="")
+    assert broken(test, "1", None, {}) == ""
+    assert "forged" in broken(test._replace(problem="forged"), "1", None, {})
+
+
 @pytest.mark.parametrize(
     ("arrival", "event_company", "bodies", "said"),
     [

@@ -5,12 +5,13 @@ from http import HTTPStatus
 from typing import Any
 
 from pgrelay.api.call import Answer, Call, etag, page, refuse_other_version
-from pgrelay.api.fields import FLAG, page_of, ref
+from pgrelay.api.fields import FLAG, TEXT, page_of, ref
 from pgrelay.api.problems import Fault, conflict, invalid, not_found
 from pgrelay.api.route import COMPANY, Route, listed
 from pgrelay.db import admin_previews, admin_webhooks
 from pgrelay.db.admin import Row
 from pgrelay.db.tokens import Role
+from pgrelay.db.webhook_states import STATES
 from pgrelay.masking import MASK
 
 
@@ -20,6 +21,8 @@ async def list_webhooks(call: Call) -> Answer:
         call.admin,
         company=call.company or call.access.company_id,  # its own, which an index finds
         active=call.query.get("is_active"),
+        name=call.query.get("name"),
+        state=call.query.get("state"),
         after=after,
         clear=call.sees_urls,
         limit=call.limit + 1,
@@ -150,7 +153,14 @@ ROUTES = [
         list_webhooks,
         page_of("Webhook"),
         query=listed(
-            company_id=COMPANY, is_active={**FLAG, "description": "Active ones only, or inactive ones."}
+            company_id=COMPANY,
+            is_active={**FLAG, "description": "Active ones only, or inactive ones."},
+            name={
+                **TEXT,
+                "maxLength": 200,
+                "description": "Whose name holds this text, in upper or lower case.",
+            },
+            state={"type": "string", "enum": list(STATES), "description": "Which are so now."},
         ),
     ),
     Route(

@@ -1,6 +1,7 @@
 """What the page shows beyond what the API answers: conditions of webhooks, hours for the chart, latest failures."""
 
 from pgrelay.db.admin import EVERYTHING, Admin, Row
+from pgrelay.db.webhook_states import STATE
 
 #: Requests by duration, as the view metrics has them.
 _BUCKETS = (
@@ -8,19 +9,11 @@ _BUCKETS = (
     " sum(le_1000_ms), sum(le_2500_ms), sum(le_5000_ms), sum(le_10000_ms), sum(gt_10000_ms)]::bigint[]"
 )
 
-#: The first that fits, in words.
-_STATE = (
-    "case when not w.is_active and w.disabled_at is not null then 'disabled' when not w.is_active then 'inactive'"
-    " when w.paused then 'paused' when h.probe_wait is not null then 'circuit open'"
-    " when h.held_until > clock_timestamp() then 'held' when h.failures_in_row > 0 then 'failing'"
-    " else 'healthy' end"
-)
-
 
 async def conditions(admin: Admin, webhooks: list[int]) -> dict[int, Row]:
     """State and figures of these webhooks, by id."""
     rows = await admin.rows(
-        f"select w.id, {_STATE} as state, h.failures_in_row, h.failing_since, h.held_until,"
+        f"select w.id, {STATE} as state, h.failures_in_row, h.failing_since, h.held_until,"
         " s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
         " s.attempts, s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
         f" from pgrelay.webhook_configurations w join {admin.schema}webhook_stats s on s.webhook_id = w.id"
@@ -33,7 +26,7 @@ async def conditions(admin: Admin, webhooks: list[int]) -> dict[int, Row]:
 async def states(admin: Admin) -> dict[str, int]:
     """How many webhooks are in which state."""
     rows = await admin.rows(
-        f"select {_STATE} as state, count(*) as webhooks from pgrelay.webhook_configurations w"
+        f"select {STATE} as state, count(*) as webhooks from pgrelay.webhook_configurations w"
         f" left join {admin.schema}webhook_health h on h.webhook_id = w.id group by 1"
     )
     return {row["state"]: row["webhooks"] for row in rows}
@@ -42,7 +35,7 @@ async def states(admin: Admin) -> dict[str, int]:
 async def troubled(admin: Admin, limit: int) -> list[Row]:
     """Webhooks that pgrelay disabled or whose last attempts failed, those that fail longest first."""
     return await admin.rows(
-        f"select w.id, w.name, w.company_id, {_STATE} as state, h.failures_in_row, w.disabled_reason,"
+        f"select w.id, w.name, w.company_id, {STATE} as state, h.failures_in_row, w.disabled_reason,"
         " coalesce(h.failing_since, w.disabled_at) as since from pgrelay.webhook_configurations w"
         f" left join {admin.schema}webhook_health h on h.webhook_id = w.id"
         " where w.is_active and not w.paused and h.webhook_id is not null"

@@ -8,6 +8,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pgrelay.db.admin import Admin, Row
+from pgrelay.db.webhook_states import STATE
 from pgrelay.delivery import Webhook
 from pgrelay.errors import Refused
 from pgrelay.masking import MASK
@@ -82,15 +83,30 @@ async def webhook(admin: Admin, webhook_id: int) -> Row:
 
 
 async def page(
-    admin: Admin, *, company: str | None, active: bool | None, after: int, clear: bool, limit: int
+    admin: Admin,
+    *,
+    company: str | None,
+    active: bool | None,
+    name: str | None,
+    state: str | None,
+    after: int,
+    clear: bool,
+    limit: int,
 ) -> list[Row]:
-    """Webhooks from the one after `after` on, by id, without figures; URLs in the clear for those who may see them."""
+    """Webhooks from the one after `after` on, by id, without figures; URLs in the clear for those who may see them.
+
+    `name`: of those whose name holds this text, in upper or lower case; `state`: one of STATES.
+    """
     return await admin.rows(
-        f"{_CLEAR if clear else _MASKED}"
+        f"{_CLEAR if clear else _MASKED} left join {admin.schema}webhook_health h on h.webhook_id = w.id"
         " where w.id > %(after)s and (%(company)s::text is null or w.company_id = %(company)s)"
-        " and (%(active)s::boolean is null or w.is_active = %(active)s) order by w.id limit %(limit)s",
+        " and (%(active)s::boolean is null or w.is_active = %(active)s)"
+        " and (%(name)s::text is null or strpos(lower(w.name), lower(%(name)s)) > 0)"
+        f" and (%(state)s::text is null or {STATE} = %(state)s) order by w.id limit %(limit)s",
         company=company,
         active=active,
+        name=name,
+        state=state,
         after=after,
         limit=limit,
     )

@@ -101,9 +101,10 @@ class Feed:
                 found.setdefault(arrival.key, arrival)
         return found
 
-    def latency(self, arrival: Arrival) -> float:
-        """Seconds from commit to arrival."""
-        return arrival.at - self.events[arrival.key].committed_at
+    def latency(self, arrival: Arrival) -> float | None:
+        """Seconds from commit to arrival; None of what no event was committed for."""
+        event = self.events.get(arrival.key)
+        return None if event is None else arrival.at - event.committed_at
 
     async def _run(self) -> None:
         try:

@@ -194,8 +194,8 @@ async def how_quick(stage: Stage) -> None:
             await asyncio.sleep(0.01)
 
         def quick() -> list[float]:
-            arrivals = stage.feed.accepted(CRM).values()
-            return [stage.feed.latency(a) for a in arrivals if a.resource_id in written]
+            arrivals = (a for a in stage.feed.accepted(CRM).values() if a.resource_id in written)
+            return [seconds for a in arrivals if (seconds := stage.feed.latency(a)) is not None]
 
         await stage.until("all of them to arrive", lambda: len(quick()) == len(written))
     stage.latencies = quick()

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from pgrelay.api.problems import Problem
 from pgrelay.db import admin_webhooks
 from pgrelay.doctor import diagnosis, proof
+from pgrelay.doctor.finding import Level
 from pgrelay.page.view import Later, Page, View
 
 #: Requests at a time; a receiver may take two minutes to answer.
@@ -23,10 +24,15 @@ async def explain(view: View) -> Later:
     async def work() -> Page:
         async with _place():
             request, found = await view.try_out(webhook)
+        findings = diagnosis.findings(found, request, row)
+        mends = " ".join(finding.mend for finding in findings if finding.level is not Level.INFO)
         values = {
             "webhook": row,
             "well": diagnosis.answered_well(found),
-            "findings": diagnosis.findings(found, request, row),
+            "findings": findings,
+            # what else there is to do about it for who has the page alone
+            "by_command": "pgrelay webhooks " in mends,
+            "by_operator": "network." in mends,
         }
         return Page("explained.html", values)
 

@@ -2,18 +2,32 @@
 
 import secrets
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from pgrelay.db import admin_page
-from pgrelay.page.view import Goto, Page, View
+from pgrelay.db.webhook_states import STATES
+from pgrelay.page.view import Goto, Page, View, faults_by_field
 
 _LATEST = "10"
+_FILTERS = ("name", "state", "company_id")
 
 
 async def show_list(view: View) -> Page:
-    query = {name: view.query[name] for name in ("is_active", "cursor") if name in view.query}
-    found = await view.ask("list_webhooks", query={**query, "limit": "50"})
-    conditions = await admin_page.conditions(view.admin, [row["id"] for row in found["items"]])
-    return Page("webhooks.html", {**found, "conditions": conditions, "query": query})
+    query = {name: view.query[name].strip() for name in (*_FILTERS, "cursor") if name in view.query}
+    found, problem = await view.attempt("list_webhooks", query={**query, "limit": "50"})
+    found = found or {"items": [], "next_cursor": None}
+    filters = {name: query[name] for name in _FILTERS if name in query}
+    values = {
+        **found,
+        "conditions": await admin_page.conditions(view.admin, [row["id"] for row in found["items"]]),
+        "filters": filters,
+        "filtered": urlencode(filters),
+        "paged": "cursor" in query,
+        "states": STATES,
+        "faults": faults_by_field(problem),
+    }
+    page = Page("webhooks.html", values)
+    return page if problem is None else page._replace(status=problem.status)
 
 
 async def show(view: View) -> Page:
