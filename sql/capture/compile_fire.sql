@@ -56,6 +56,7 @@ declare
     pgrelay_resource text;
     pgrelay_company text;
     pgrelay_patterns text[];
+    pgrelay_heard boolean;
     pgrelay_moment timestamptz;
     pgrelay_context text;
 begin%2$s

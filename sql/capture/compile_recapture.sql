@@ -53,6 +53,7 @@ declare
     pgrelay_resource text;
     pgrelay_company text;
     pgrelay_patterns text[];
+    pgrelay_heard boolean;
     pgrelay_moment timestamptz;
 begin
     if coalesce(error.new_row, error.old_row) is null then

@@ -20,15 +20,18 @@ declare
     v_event text := p_rule ->> 'event';
     v_company text;
     v_safe_key boolean;
-    v_gate text := format('pgrelay_patterns && %L', pgrelay.event_patterns(v_event));
-    v_ask text := $text$
-            if pgrelay_patterns is null then
-                pgrelay_patterns := array(select pgrelay_s.pattern from pgrelay.subscriptions as pgrelay_s where pgrelay_s.company_id = pgrelay_company);
-            end if;$text$;
+    v_gate text := '';
 begin
     if pgrelay.compile_always(p_definition, p_rule) then
-        v_gate := 'true';
-        v_ask := '';
+        v_gate := E'\n            pgrelay_heard := true;';
+    else
+        v_gate := format($text$
+            if pgrelay_patterns is null then
+                pgrelay_heard := exists (select from pgrelay.subscriptions as pgrelay_s
+                                         where pgrelay_s.company_id = pgrelay_company and pgrelay_s.pattern = any (%1$L));
+            else
+                pgrelay_heard := pgrelay_patterns && %1$L;
+            end if;$text$, pgrelay.event_patterns(v_event));
     end if;
     v_company := case
         when jsonb_typeof(v_tenant) = 'string' then '(' || pgrelay.compile_either(v_operations, v_tenant #>> '{}') || ')::text'
@@ -38,8 +41,8 @@ begin
     from pg_attribute where attrelid = p_table and attname = v_key;
     return format($text$
             pgrelay_resource := (%1$s)::text;
-            pgrelay_company := coalesce(%2$s, '');%9$s
-            if %3$s then
+            pgrelay_company := coalesce(%2$s, '');%3$s
+            if pgrelay_heard then
                 pgrelay_id := pg_catalog.nextval('pgrelay.outbox_id_seq');
                 pgrelay_key := %4$L || coalesce(%5$s, '') || %6$L || ((extract(epoch from pgrelay_at) * 1000)::bigint * 1000000 + pgrelay_id %% 1000000);
                 pgrelay_body := pgrelay.%7$I(%8$s, pgrelay_op, new, old, pgrelay_key, pgrelay_at);
@@ -48,7 +51,7 @@ begin
         coalesce(p_definition ->> 'prefix', p_definition ->> 'resource', p_definition ->> 'name') || '_',
         case when v_safe_key then 'pgrelay_resource'
              else 'pg_catalog.left(pg_catalog.regexp_replace(pgrelay_resource, ''[^A-Za-z0-9_-]'', ''_'', ''g''), 120)' end,
-        '_' || split_part(v_event, '.', -1) || '_', 'body_' || (p_definition ->> 'name'), p_number, v_ask);
+        '_' || split_part(v_event, '.', -1) || '_', 'body_' || (p_definition ->> 'name'), p_number);
 end
 $$;
 comment on function pgrelay.compile_event(regclass, jsonb, integer, jsonb) is 'Statements that render one rule''s event.';
@@ -196,7 +199,8 @@ as $$
 -- Statements that end a capture where nobody of the row's tenant subscribes to anything, before search_path is pinned; what
 -- they find out serves the rules as well. Empty where the tenant is found by SQL, or an event is recorded whoever subscribes.
 --
--- A deadline is armed whoever subscribes, for they may until it passes. A row may be on its way to another partition.
+-- A deadline is armed whoever subscribes, for they may until it passes. A row may be on its way to another partition. A tenant
+-- with many subscriptions is asked about rule by rule instead: all of them would be read for every row.
 declare
     v_tenant jsonb := p_definition -> 'tenant';
     v_company text;
@@ -210,8 +214,9 @@ begin
     return format($text$
         pgrelay_company := %1$s;
         pgrelay_patterns := array(select pgrelay_s.pattern from pgrelay.subscriptions as pgrelay_s
-                                  where pgrelay_s.company_id operator(pg_catalog.=) pgrelay_company);
-        if pgrelay_patterns operator(pg_catalog.=) '{}'::pg_catalog.text[]%2$s%3$s then return null; end if;$text$, v_company,
+                                  where pgrelay_s.company_id operator(pg_catalog.=) pgrelay_company limit 16);
+        if pgrelay_patterns operator(pg_catalog.=) '{}'::pg_catalog.text[]%2$s%3$s then return null; end if;
+        if pg_catalog.cardinality(pgrelay_patterns) operator(pg_catalog.=) 16 then pgrelay_patterns := null; end if;$text$, v_company,
         case when (select relkind = 'p' from pg_class where oid = p_table) then E'\n           and tg_op operator(pg_catalog.=) ''UPDATE''' else '' end,
         case when v_deadlines <> '' then
             format(E'\n           and (tg_op operator(pg_catalog.=) ''DELETE'' or (%s) is not true)', v_deadlines) else '' end);
@@ -294,6 +299,7 @@ declare
     pgrelay_resource pg_catalog.text;
     pgrelay_company pg_catalog.text;
     pgrelay_patterns pg_catalog.text[];
+    pgrelay_heard pg_catalog.bool;
     pgrelay_moment pg_catalog.timestamptz;
     pgrelay_moved pg_catalog.json;
     pgrelay_context pg_catalog.text;

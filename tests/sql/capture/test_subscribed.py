@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.plans import reads
 from support.watched import Shop
 
 MADE = {"event": "order.made", "on": "insert"}
@@ -57,6 +58,19 @@ def test_who_subscribes_is_asked_for_each_row_and_each_statement(orders: Shop) -
     assert orders.fired("insert into orders values (1, '2'), (2, '1'), (3, '2')") == ["order.made"]
     orders.run("select pgrelay.set_active(%s, false)", webhook)
     assert orders.fired("insert into orders values (4, '1')") == []
+
+
+def test_a_tenant_of_many_webhooks_is_not_read_as_a_whole_for_each_row(orders: Shop) -> None:
+    orders.run(
+        "insert into pgrelay.webhook_configurations (company_id, name, url, subscribed_events)"
+        " select '1', 'w' || n, 'https://example.com/', array['a' || n % 30 || '.b'] from generate_series(1, 3000) as n"
+    )
+    assert orders.fired("insert into orders values (1, '1'); update orders set status = 'paid'") == []
+    orders.subscribe("order.changed")
+    orders.run("analyze")
+    with reads(orders.db) as done:
+        assert orders.fired("update orders set status = 'open'") == ["order.changed"]
+    assert sum(read.rows for read in done if read.name.startswith("subscriptions")) < 50
 
 
 def test_a_tenant_found_by_sql_is_asked_for_too(orders: Shop) -> None:
