@@ -21,7 +21,7 @@ from pgrelay.observation import (
     WebhookDisabled,
     WebhookHeld,
 )
-from support.daemon import Running, daemon, until
+from support.daemon import Running, daemon, until, until_each_may_send
 from support.database import Database
 from support.factories import emit
 from support.queue import add_webhook, value
@@ -108,26 +108,18 @@ async def test_no_more_requests_run_at_once_than_the_webhook_allows_over_two_dae
 async def test_what_the_configuration_allows_is_shared_by_the_daemons_there_are(
     database: Database, db: psycopg.Connection, receiver: Receiver
 ):
-    def share(of: Running) -> int:
-        return of.daemon._engine._deliverer._holdings._slots.per_lane  # type: ignore[union-attr]
-
-    async def until_each_has(daemons: list[Running], number: int) -> None:
-        async with asyncio.timeout(20):
-            while {share(one) for one in daemons} != {number}:
-                await asyncio.sleep(0.02)
-
     add_webhook(db, url=receiver.url("/hook"))
     receiver.otherwise(slow(0.02))
     async with AsyncExitStack() as stack:
         (first,) = await several(stack, database, 1, **{"delivery.max_concurrency": 6})
-        assert share(first) == 6
+        await until_each_may_send(6, first)
         async with daemon(database.dsn, {"daemon.name": "another", "delivery.max_concurrency": 6}) as another:
-            await until_each_has([first, another], 3)
+            await until_each_may_send(3, first, another)
             emit(db, 200)
             await until(db, DONE, 200)
             assert receiver.busiest["/hook"] <= 6
             assert value(db, "select count(distinct daemon) from pgrelay.delivery_attempts") == 2
-        await until_each_has([first], 6)
+        await until_each_may_send(6, first)
 
 
 async def test_events_of_one_resource_arrive_in_order_also_when_some_fail_and_others_do_not_wait(

@@ -14,7 +14,7 @@ from pgrelay.observation import (
     NotificationsArriving,
     WebhookHeld,
 )
-from support.daemon import Running, daemon, until
+from support.daemon import Running, daemon, until, until_each_may_send
 from support.database import Database
 from support.factories import emit
 from support.queue import add_webhook, value
@@ -34,7 +34,7 @@ async def two_daemons_that_hold(
     """Each runs two requests, of twenty deliveries, and has leased two more; they name themselves as User-Agent."""
     add_webhook(db, url=receiver.url("/hook"), timeout_seconds=100)
     receiver.on("/hook", answer)
-    keys = {"delivery.max_concurrency": 2, "daemon.poll_interval": 60.0}
+    keys = {"delivery.max_concurrency": 4, "daemon.poll_interval": 60.0}
     async with AsyncExitStack() as stack:
         one, two = [
             await stack.enter_async_context(
@@ -45,6 +45,7 @@ async def two_daemons_that_hold(
         # a daemon that starts has the bell off until it hears
         for starting in (one, two):
             await starting.seen(NotificationsArriving)
+        await until_each_may_send(2, one, two)
         await until(db, "select pg_sequence_last_value('pgrelay.wake') = 2")
         emit(db, 20)
         await receiver.wait_for(2)

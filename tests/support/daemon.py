@@ -90,6 +90,13 @@ async def daemon(
         await made.task
 
 
+async def until_each_may_send(number: int, *daemons: Running) -> None:
+    """Return when each takes that for its share of delivery.max_concurrency, by how many daemons it has seen."""
+    async with asyncio.timeout(PATIENCE):
+        while {one.daemon._engine._deliverer._holdings._slots.per_lane for one in daemons} != {number}:  # type: ignore[union-attr]
+            await asyncio.sleep(0.02)
+
+
 def adopt(dsn: str) -> None:
     """Say that a database, made for a test by copying a template, is the original."""
     with psycopg.connect(dsn, autocommit=True) as connection:
