@@ -45,6 +45,8 @@ TUNING: Mapping[str, Mapping[str, str]] = {
         "full_page_writes": "off",
         "shared_buffers": "32MB",
         "jit": "off",
+        # among its own files, not in /dev/shm: where it is killed, they are left, and go with its directory
+        "dynamic_shared_memory_type": "mmap",
     },
 }
 
