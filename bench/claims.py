@@ -72,7 +72,9 @@ async def _measured(database: Database, few: int, many: int, webhooks: int) -> l
             )
         await _backlog(database, store, daemon_id, 20 * webhooks, rows=20, company=2)
         beside = await calls([busy])
-        pages, some, after = [], [], 0
+        pages: list[float] = []
+        some: list[int] = []
+        after = 0
         while True:
             began = spent(server)
             found = await store.pending_webhooks(daemon_id, after, PAGE)

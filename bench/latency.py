@@ -34,7 +34,7 @@ def run(world: World) -> list[Figure]:
             cost = (spent(daemon) - ours) / len(committed) * 1e6
             cost_of_servers = (spent_by(servers) - theirs) / len(committed) * 1e6
             what = f"{RATE:.0f} events/s for {seconds:.0f} s"
-            figures += spread(NAME, what, waits, p50=5, p99=30)
+            figures += spread(NAME, what, waits, p50=2, p99=12)
             figures.append(Figure(NAME, "    (processor time of the daemon per event)", cost, "µs"))
             figures.append(
                 Figure(NAME, "    (processor time of its backends per event)", cost_of_servers, "µs")

@@ -184,6 +184,7 @@ def running(name: str, folder: Path, secret: str, *, classic: bool = False) -> I
     seen = folder / "seen"
     seen.mkdir()
     settings = {"PORT": str(port), "WEBHOOK_SECRET": secret, "SEEN_DIR": str(seen)}
+    settings["MONO_DISABLE_SHARED_AREA"] = "1"  # a file in /dev/shm, which is left when Mono is killed
     process = subprocess.Popen(
         LANGUAGES[name].command(folder, port),
         env={**os.environ, **settings, **({"WEBHOOK_SCHEME": "classic"} if classic else {})},

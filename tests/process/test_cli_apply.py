@@ -12,11 +12,6 @@ TRIGGERS = "select count(*) from pg_trigger where tgname like 'zz_pgrelay_%' and
 
 
 @pytest.fixture
-def pgrelay(app, tmp_path):
-    return Command(tmp_path, app.dsn)
-
-
-@pytest.fixture
 def value(app):
     """The first value that a statement gives, as superuser."""
     with app.connect() as connection:

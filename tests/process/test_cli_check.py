@@ -7,11 +7,6 @@ from support.database import new_role
 
 
 @pytest.fixture
-def pgrelay(app, tmp_path):
-    return Command(tmp_path, app.dsn)
-
-
-@pytest.fixture
 def adopted(pgrelay):
     """The same, applied, and the original: the test's database is a copy of a template."""
     assert pgrelay("apply").code == 0

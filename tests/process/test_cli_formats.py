@@ -4,16 +4,10 @@ import json
 
 import pytest
 
-from support.command import Command
 from support.queue import add_event, expand, sign_on
 
 URGENT = '$.data.callback_request.priority == "urgent"'
 TEMPLATE = '{"routing_key": "R0UTE", "text": "{{ event }} of {{ resource_id }}"}'
-
-
-@pytest.fixture
-def pgrelay(app, tmp_path):
-    return Command(tmp_path, app.dsn)
 
 
 @pytest.fixture

@@ -2,13 +2,7 @@
 
 import pytest
 
-from support.command import Command
 from support.queue import add_event, claim, expand, pend, record, retried, sign_on
-
-
-@pytest.fixture
-def pgrelay(app, tmp_path):
-    return Command(tmp_path, app.dsn)
 
 
 @pytest.fixture

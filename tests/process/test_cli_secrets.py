@@ -24,11 +24,6 @@ ADD = (
 
 
 @pytest.fixture
-def pgrelay(app, tmp_path):
-    return Command(tmp_path, app.dsn)
-
-
-@pytest.fixture
 def table(app):
     """All that the table of webhooks holds, as text."""
 

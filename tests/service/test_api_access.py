@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -45,19 +45,6 @@ def world(db: psycopg.Connection) -> World:
     replay = value(db, "select pgrelay.start_replay(%s, '-infinity')", webhook)
     db.execute("update pgrelay.webhook_configurations set paused = false")
     return World(webhook, event, lease.delivery_id, replay)
-
-
-@pytest.fixture
-def login(db: psycopg.Connection, role: Callable[..., Role]) -> Role:
-    made = role("api")
-    db.execute(f"grant pgrelay_admin, pgrelay_reader, pgrelay_tenant to {made.name}".encode())
-    return made
-
-
-@pytest.fixture
-async def api(login: Role) -> AsyncIterator[Api]:
-    async with serving_api(login.dsn) as made:
-        yield made
 
 
 def everything(db: psycopg.Connection) -> list[Any]:

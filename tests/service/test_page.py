@@ -1,7 +1,6 @@
 """The management page: every page for every role, what forms do, and who is kept out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from pgrelay.observation import ApiChanged, ApiFailed, LoginRefused
 from pgrelay.page import live
 from pgrelay.page.gate import COOKIE, form_token
 from support.api import Api, make_token, serving_api
-from support.database import Database, Role
+from support.database import Database
 from support.page import Browser, log_in
 from support.queue import (
     add_event,
@@ -45,14 +44,6 @@ def world(db: psycopg.Connection) -> World:
     one, two, three = expand(db, daemon).leases
     assert record(db, daemon, failed(one), retried(two, retry_in=600.0), succeeded(three)) == []
     return World(webhook, two.delivery_id, one.delivery_id)
-
-
-@pytest.fixture
-async def api(db: psycopg.Connection, role: Callable[..., Role]) -> AsyncIterator[Api]:
-    made = role("api")
-    db.execute(f"grant pgrelay_admin, pgrelay_reader, pgrelay_tenant to {made.name}".encode())
-    async with serving_api(made.dsn) as api:
-        yield api
 
 
 def paths(world: World) -> list[str]:

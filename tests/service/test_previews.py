@@ -1,14 +1,12 @@
 """Previews: what a webhook is sent and what its filter takes, over the API and on the page; nothing is changed or sent."""
 
 import json
-from collections.abc import AsyncIterator, Callable
 
 import psycopg
 import pytest
 
 from pgrelay.observation import ApiChanged
-from support.api import Api, make_token, serving_api
-from support.database import Role
+from support.api import Api, make_token
 from support.page import Browser
 from support.queue import add_event, add_webhook, expand, sign_on, value
 
@@ -18,14 +16,6 @@ SECRETIVE = '{"routing_key": "R0UTE", "text": "{{ event }} of {{ resource_id }}"
 
 def body(priority: str) -> str:
     return json.dumps({"event": "callback.created", "data": {"callback_request": {"priority": priority}}})
-
-
-@pytest.fixture
-async def api(db: psycopg.Connection, role: Callable[..., Role]) -> AsyncIterator[Api]:
-    made = role("api")
-    db.execute(f"grant pgrelay_admin, pgrelay_reader, pgrelay_tenant to {made.name}".encode())
-    async with serving_api(made.dsn) as api:
-        yield api
 
 
 @pytest.mark.parametrize(("whose", "company"), [("admin", None), ("reader", None), ("tenant", "1")])

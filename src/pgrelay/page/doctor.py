@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 from pgrelay.api.problems import Problem
 from pgrelay.db import admin_webhooks
+from pgrelay.db.admin import Row
+from pgrelay.delivery import Webhook
 from pgrelay.doctor import diagnosis, proof
 from pgrelay.doctor.finding import Level
 from pgrelay.page.view import Later, Page, View
@@ -17,9 +19,7 @@ _places = asyncio.Semaphore(_AT_ONCE)
 
 
 async def explain(view: View) -> Later:
-    view.refuse_readers()
-    row = await view.ask("read_webhook")
-    webhook = await admin_webhooks.opened(view.admin, row["id"], view.keys)
+    row, webhook = await _opened(view)
 
     async def work() -> Page:
         async with _place():
@@ -40,9 +40,7 @@ async def explain(view: View) -> Later:
 
 
 async def prove(view: View) -> Later:
-    view.refuse_readers()
-    row = await view.ask("read_webhook")
-    webhook = await admin_webhooks.opened(view.admin, row["id"], view.keys)
+    row, webhook = await _opened(view)
 
     async def work() -> Page:
         async with _place():
@@ -59,6 +57,13 @@ async def prove(view: View) -> Later:
         return Page("proved.html", values)
 
     return Later(work)
+
+
+async def _opened(view: View) -> tuple[Row, Webhook]:
+    """The webhook as the page shows it, and as its requests are made, for those who may have them made."""
+    view.refuse_readers()
+    row = await view.ask("read_webhook")
+    return row, await admin_webhooks.opened(view.admin, row["id"], view.keys)
 
 
 @asynccontextmanager
