@@ -294,7 +294,7 @@ class Deliverer:
         wanted = lanes.wanted(lanes.room(holdings.held), self._batch)
         if wanted:
             claims = await self._verbs.claim(identity, wanted)
-            lanes.claimed(wanted, claims)
+            lanes.claimed(wanted, claims, asyncio.get_running_loop().time())
             if claims:
                 self._observe(Claimed(len(claims)))
                 await holdings.take(identity, claims)

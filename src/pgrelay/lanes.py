@@ -23,6 +23,8 @@ from pgrelay.request import RequestBuilder
 A_FEW = 4
 #: How many hungry webhooks are compared for each claim: with thousands of them, not all.
 _COMPARED = 250
+#: A webhook holds as much more as it used up in so many seconds lately: more than a claim takes to come back.
+_AHEAD_SECONDS = 0.02
 #: Seconds; what waits less is not put off by more than a hundredth of it.
 _SHORTEST_WAIT = 0.5
 
@@ -40,6 +42,10 @@ class Lane:
     backlog: bool = False
     #: Nothing due before it was left behind by the last claim; the next claim need not look there.
     floor: float = float("-inf")
+    #: So many more are held as its receiver is fast: else its requests end while a claim is under way, and none begin.
+    ahead: int = 0
+    #: When the last claim for it was answered; monotonic.
+    claimed_at: float = float("-inf")
     #: It stands in the line for a free request slot.
     queued: bool = False
     #: The version from which on its webhook is known to have limits; 0: it has none.
@@ -66,8 +72,8 @@ class Lane:
         if self.most:
             prefetch = min(prefetch, 2 * self.most)
         if self.rate is not None:
-            prefetch = min(prefetch, ceil(self.rate.rate) + A_FEW)
-        return prefetch
+            return min(prefetch, ceil(self.rate.rate) + A_FEW)
+        return prefetch + self.ahead
 
 
 class Lanes:
@@ -177,16 +183,21 @@ class Lanes:
 
         None where older deliveries wait: they go first. Without room, a few of each out of the reserve.
         """
-        most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
         by_webhook = {
             lane.webhook_id: 0
             if lane.backlog or lane.held_until
-            else max(0, min(most, lane.room(self.prefetch)) - lane.held)
+            else max(0, self._most(lane, room) - lane.held)
             for lane in self._lanes.values()
             if lane.backlog or lane.held or lane.held_until or lane.most or lane.rate is not None
         }
         by_webhook.update(dict.fromkeys(self.silent, 0))
+        most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
         return (room if room > 0 else max(0, room + self.reserve)), by_webhook, most
+
+    def _most(self, lane: Lane, room: int) -> int:
+        """How many deliveries the lane may hold while there is so much room in all."""
+        most = lane.room(self.prefetch)
+        return most if room > 0 else min(most, A_FEW)
 
     def wanted(self, room: int, batch: int) -> list[tuple[int, int, float]]:
         """What to claim of the backlog: (webhook id, how many, floor), `batch` in all at most, shared fairly.
@@ -198,14 +209,11 @@ class Lanes:
         left = min(batch, room if room > 0 else room + self.reserve)
         if not self._line or left <= 0:
             return []
-        most = self.prefetch if room > 0 else min(self.prefetch, A_FEW)
-        hungry = list(islice((lane for lane in self._hungry() if lane.held < most), _COMPARED))
+        hungry = list(islice((lane for lane in self._hungry() if lane.held < self._most(lane, room)), _COMPARED))
         hungry.sort(key=lambda lane: lane.held)
         wanted = []
         for position, lane in enumerate(hungry):
-            share = min(
-                min(most, lane.room(self.prefetch)) - lane.held, max(1, left // (len(hungry) - position))
-            )
+            share = min(self._most(lane, room) - lane.held, max(1, left // (len(hungry) - position)))
             wanted.append((lane.webhook_id, share, lane.floor))
             left -= share
             if left <= 0:
@@ -226,8 +234,11 @@ class Lanes:
             if lane.held * 2 <= lane.room(self.prefetch) and webhook_id not in self.silent:
                 yield lane
 
-    def claimed(self, wanted: list[tuple[int, int, float]], claims: list[Claim]) -> None:
-        """A claim was answered: lanes that gave less than asked are drained, floors move up."""
+    def claimed(self, wanted: list[tuple[int, int, float]], claims: list[Claim], now: float) -> None:
+        """A claim was answered: lanes that gave less than asked are drained, floors move up.
+
+        Those that asked again soon hold more from now on.
+        """
         count: dict[int, int] = {}
         highest: dict[int, float] = {}
         for claim in claims:
@@ -237,9 +248,12 @@ class Lanes:
         for webhook_id, places, _ in wanted:
             lane = self._lanes[webhook_id]
             lane.floor = max(lane.floor, highest.get(webhook_id, lane.floor))
-            if count.get(webhook_id, 0) < places:
+            given = count.get(webhook_id, 0)
+            if given < places:
                 lane.backlog = False
                 self._line.pop(webhook_id, None)
+            used_up = given / max(now - lane.claimed_at, 0.001) * _AHEAD_SECONDS
+            lane.ahead, lane.claimed_at = min(int(used_up), self.capacity // 4), now
 
     def forget_idle(self) -> None:
         """Drop lanes that hold nothing, so that memory follows what is alive."""
