@@ -22,7 +22,9 @@ from pgrelay.delivery import Failure, Request, Response
 class Session:
     """In the place of pgrelay.transport.Transport."""
 
-    def __init__(self, policy: object, max_response_bytes: int, *, tls: ssl.SSLContext, proxy: object) -> None:
+    def __init__(
+        self, policy: object, max_response_bytes: int, *, tls: ssl.SSLContext, proxy: object
+    ) -> None:
         self._tls = tls
         self._stack = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None

@@ -12,12 +12,13 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as json_string
+from time import monotonic
 from typing import NamedTuple
 
 from pgrelay.delivery import Claim, ErrorKind, Failure, Outcome, Request, Response, Verdict, Webhook
 from pgrelay.masking import MASK, mask_url
 from pgrelay.payloads import Unrenderable
-from pgrelay.request import RequestBuilder
+from pgrelay.request import Answered, RequestBuilder
 from pgrelay.retry import Decision, decide, is_success
 
 Send = Callable[[Request, Callable[[], None] | None], Awaitable[Response | Failure]]
@@ -43,7 +44,7 @@ async def attempt(
 
     `on_sent` is called when the request has been written.
     """
-    started = asyncio.get_running_loop().time()
+    started = monotonic()
     if claim.body is None:
         lost = Failure(ErrorKind.PROTOCOL, "the event is no longer kept: there is no body to send")
         return _outcome(claim, _given_up(lost), started, lost, "{}")
@@ -53,19 +54,19 @@ async def attempt(
         headers = builder.recorded_headers(request)
         result = await send(request, on_sent)
     except asyncio.CancelledError:
-        elapsed = asyncio.get_running_loop().time() - started
+        elapsed = monotonic() - started
         result = Failure(ErrorKind.SHUTDOWN, "the daemon stopped before an answer came", elapsed)
     except Unrenderable as error:
         # tried again like any other failure: somebody may mend the template meanwhile
-        elapsed = asyncio.get_running_loop().time() - started
+        elapsed = monotonic() - started
         result = Failure(ErrorKind.PAYLOAD, error.message, elapsed)
     except Exception as error:
         # A fault of ours that this webhook brings out. Its deliveries fail where everybody can see it, and no
         # other webhook's do: raising would end the daemon, again and again.
-        elapsed = asyncio.get_running_loop().time() - started
+        elapsed = monotonic() - started
         result = Failure(ErrorKind.PROTOCOL, f"pgrelay could not make this request: {_place(error)}", elapsed)
     if isinstance(result, Response) and is_success(result):
-        decision = Decision(Verdict.SUCCEEDED, result.status)
+        decision = _SUCCESS.get(result.status) or Decision(Verdict.SUCCEEDED, result.status)
     else:
         decision = decide(
             result,
@@ -77,6 +78,10 @@ async def attempt(
             max_wait=policy.max_wait,
         )
     return _outcome(claim, decision, started, result, headers, builder)
+
+
+#: What most attempts come to.
+_SUCCESS = {status: Decision(Verdict.SUCCEEDED, status) for status in (200, 201, 202, 204)}
 
 
 def _place(error: Exception) -> str:
@@ -101,11 +106,14 @@ def _outcome(
     message, response_headers, response_body = decision.error_message, None, None
     if answer is not None and builder is not None:
         # whoever may read the record may not call the receiver: what we sent along is taken out, should it echo
-        scrubber = builder.scrubber
-        if builder.answered is None or builder.answered[0] is not answer.headers:
-            # most answers have the headers of the one before, and the transport gives the same object for the same
-            builder.answered = answer.headers, scrubber.text(_recorded(answer))
-        response_headers, response_body = builder.answered[1], scrubber.body(answer.body)
+        scrubber, same = builder.scrubber, builder.answered
+        # most answers are those of before, and the transport gives the same object for the same headers
+        if same is None or same.headers is not answer.headers or same.body != answer.body:
+            body = scrubber.body(answer.body).decode("utf-8", "replace")
+            same = builder.answered = Answered(
+                answer.headers, answer.body, scrubber.text(_recorded(answer)), body
+            )
+        response_headers, response_body = same.recorded_headers, same.recorded_body
         message = None if message is None else scrubber.text(message)
     return Outcome(
         claim,

@@ -118,7 +118,7 @@ class Claim(NamedTuple):
     #: Of its event, as the database has them; None where the webhook's payload_format needs neither.
     source: bytes | None = None
     resource_id: bytes | None = None
-    #: Monotonic seconds (loop.time()) when the answer to the claim arrived; not a column.
+    #: Monotonic seconds when the answer to the claim arrived; not a column.
     claimed_at: float | None = None
 
 
@@ -171,7 +171,7 @@ class Outcome(NamedTuple):
 
     claim: Claim
     verdict: Verdict
-    #: Monotonic seconds (loop.time()) when the request began.
+    #: Monotonic seconds when the request began.
     started: float
     duration: float
     status_code: int | None = None
@@ -184,7 +184,8 @@ class Outcome(NamedTuple):
     #: JSON objects as text, credentials masked.
     request_headers: str = "{}"
     response_headers: str | None = None
-    response_body: bytes | None = None
+    #: As text, secrets masked; what is no UTF-8 is replaced.
+    response_body: str | None = None
     #: How many times the request went out.
     requests: int = 1
 

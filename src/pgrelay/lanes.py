@@ -209,7 +209,9 @@ class Lanes:
         left = min(batch, room if room > 0 else room + self.reserve)
         if not self._line or left <= 0:
             return []
-        hungry = list(islice((lane for lane in self._hungry() if lane.held < self._most(lane, room)), _COMPARED))
+        hungry = list(
+            islice((lane for lane in self._hungry() if lane.held < self._most(lane, room)), _COMPARED)
+        )
         hungry.sort(key=lambda lane: lane.held)
         wanted = []
         for position, lane in enumerate(hungry):

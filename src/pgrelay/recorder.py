@@ -7,6 +7,7 @@ batch whose answer was lost is sent again, marked, and is not recorded twice.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Protocol
 
 from pgrelay.delivery import Outcome
@@ -125,7 +126,7 @@ class Recorder:
         A batch that the database refuses is halved until the culprit is alone; that one is recorded without what
         the receiver said, which is all that can be wrong with it (text that the database's encoding cannot hold).
         """
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         try:
             return frozenset(await self._record(daemon_id, self._daemon, outcomes, now, resent=resent))
         except Refused:

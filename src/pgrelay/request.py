@@ -16,6 +16,7 @@ import re
 import string
 from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as json_string
+from typing import NamedTuple
 from urllib.parse import quote
 
 from pgrelay.delivery import Claim, Request, Webhook
@@ -64,6 +65,15 @@ _ONE_MASKED = f', "{STANDARD_HEADER}": "v1,{MASK}"'
 _TWO_MASKED = f', "{STANDARD_HEADER}": "v1,{MASK} v1,{MASK}"'
 
 
+class Answered(NamedTuple):
+    """What a receiver answered, and what of it is recorded: its secrets are taken out."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    recorded_headers: str
+    recorded_body: str
+
+
 class RequestBuilder:
     """Builds the requests of one webhook, as it is at one version. What does not change is prepared once."""
 
@@ -84,8 +94,8 @@ class RequestBuilder:
         "scrubber",
     )
 
-    #: Headers of its receiver's last answer, and what is recorded of them; kept by `attempt`.
-    answered: tuple[Mapping[str, str], str] | None
+    #: Its receiver's last answer; kept by `attempt`.
+    answered: Answered | None
     #: Names of the webhook's headers that are not sent: reserved, given twice, or not fit for a header.
     left_out: tuple[str, ...]
     #: Takes the webhook's secrets out of answers.

@@ -405,7 +405,7 @@ async def test_a_test_shows_what_became_of_it(api: Api, db: psycopg.Connection):
     assert "Not delivered yet" in again.words and "Attempt 2 is due in" in again.words
     db.execute("select pgrelay.retry_delivery(%s)", (lease.delivery_id,))
     (lease,) = claim(db, daemon, webhook)
-    record(db, daemon, succeeded(lease, response_body=b"thanks"))
+    record(db, daemon, succeeded(lease, response_body="thanks"))
     done = await browser.get(path)
     assert "The receiver answered HTTP 200 after 4 ms" in done.words and "thanks" in done.words
     assert [one.get("data-again") for one in done.all("section", id="test")] == [None]

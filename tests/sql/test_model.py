@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pgrelay.db.arrays import numbers
+from pgrelay.db.arrays import doubles
 from pgrelay.delivery import Claim, Outcome, Status
 from support.database import Database
 from support.ledger import Ledger, Row
@@ -295,7 +295,7 @@ class Deliveries(RuleBasedStateMachine):
                 self._webhook(which),
                 recovered or not failures,
                 failures,
-                numbers([hold]),
+                doubles([hold]),
                 gone and failures > 0,
             ),
         )

@@ -4,7 +4,6 @@ import random
 
 import psycopg
 
-from pgrelay.db.arrays import numbers
 from pgrelay.delivery import Claim
 from support.database import Database
 from support.plans import buffers
@@ -40,9 +39,9 @@ def claim_cost(db: psycopg.Connection, daemon: int, floors: dict[int, float]) ->
         db,
         "select * from pgrelay.claim(%s, %s::bigint[], %s::integer[], %s::double precision[])",
         daemon,
-        numbers(webhooks),
-        numbers([MEASURED // len(webhooks)] * len(webhooks)),
-        numbers(floors.values()),
+        list(webhooks),
+        [MEASURED // len(webhooks)] * len(webhooks),
+        list(floors.values()),
     )
     return cost
 

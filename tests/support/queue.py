@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from pgrelay.db.arrays import numbers, texts
+from pgrelay.db.arrays import bigints, doubles, integers, texts
 from pgrelay.delivery import Claim, ErrorKind, Outcome, Status, Verdict
 
 #: Enough for everything, where a test is about something else.
@@ -118,7 +118,7 @@ def expand(
     step = Step()
     rows = db.execute(
         "select * from pgrelay.expand(%s, %s, %s, %s::bigint[], %s::integer[], %s)",
-        (daemon, limit, room, numbers(free or {}), numbers((free or {}).values()), default_free),
+        (daemon, limit, room, bigints(list(free or {})), integers(list((free or {}).values())), default_free),
     )
     for row in rows:
         if row[0] is not None:
@@ -150,9 +150,9 @@ def claim(
         "select * from pgrelay.claim(%s, %s::bigint[], %s::integer[], %s::double precision[])",
         (
             daemon,
-            numbers(limits),
-            numbers(limits.values()),
-            numbers((floors or {}).get(webhook, float("-inf")) for webhook in limits),
+            bigints(list(limits)),
+            integers(list(limits.values())),
+            doubles([(floors or {}).get(webhook, float("-inf")) for webhook in limits]),
         ),
     )
     return [Claim(*row) for row in rows]
@@ -179,15 +179,16 @@ def retried(lease: Claim, retry_in: float = 0.0, **details: Any) -> Outcome:
 def record(db: psycopg.Connection, daemon: int, *outcomes: Outcome, resent: bool = False) -> list[int]:
     """Write a batch of outcomes; the ids of deliveries for which one did not count."""
     query, parameters = recording(daemon, *outcomes, resent=resent)
-    return [row[0] for row in db.execute(query.encode(), parameters)]
+    as_the_daemon_does = [
+        texts(given) if isinstance(given, list) and any(isinstance(one, str) for one in given) else given
+        for given in parameters
+    ]
+    return [row[0] for row in db.execute(query.encode(), as_the_daemon_does)]
 
 
 def recording(daemon: int, *outcomes: Outcome, resent: bool = False) -> tuple[str, tuple[Any, ...]]:
     """The statement that does it."""
     claims = [outcome.claim for outcome in outcomes]
-    bodies = [
-        None if outcome.response_body is None else outcome.response_body.decode() for outcome in outcomes
-    ]
     return (
         "select * from pgrelay.record_outcomes(%s, %s, %s::bigint[], %s::integer[], %s::text[], %s::bigint[], %s::bigint[],"
         " %s::integer[], %s::double precision[], %s::integer[], %s::integer[], %s::text[], %s::text[],"
@@ -195,23 +196,23 @@ def recording(daemon: int, *outcomes: Outcome, resent: bool = False) -> tuple[st
         (
             daemon,
             f"daemon {daemon}",
-            numbers(claim.delivery_id for claim in claims),
-            numbers(claim.lease_no for claim in claims),
-            texts(outcome.verdict for outcome in outcomes),
-            numbers(claim.webhook_id for claim in claims),
-            numbers(claim.event_id for claim in claims),
-            numbers(claim.attempt for claim in claims),
-            numbers(outcome.started for outcome in outcomes),
-            numbers(round(outcome.duration * 1000) for outcome in outcomes),
-            numbers(outcome.status_code for outcome in outcomes),
-            texts(outcome.error_kind for outcome in outcomes),
-            texts(outcome.error_message for outcome in outcomes),
-            numbers(outcome.retry_in for outcome in outcomes),
-            texts(outcome.request_headers for outcome in outcomes),
-            texts(outcome.response_headers for outcome in outcomes),
-            texts(bodies),
+            [claim.delivery_id for claim in claims],
+            [claim.lease_no for claim in claims],
+            [outcome.verdict for outcome in outcomes],
+            [claim.webhook_id for claim in claims],
+            [claim.event_id for claim in claims],
+            [claim.attempt for claim in claims],
+            [outcome.started for outcome in outcomes],
+            [round(outcome.duration * 1000) for outcome in outcomes],
+            [outcome.status_code for outcome in outcomes],
+            [outcome.error_kind for outcome in outcomes],
+            [outcome.error_message for outcome in outcomes],
+            [outcome.retry_in for outcome in outcomes],
+            [outcome.request_headers for outcome in outcomes],
+            [outcome.response_headers for outcome in outcomes],
+            [outcome.response_body for outcome in outcomes],
             resent,
-            numbers(number for number, outcome in enumerate(outcomes, 1) if outcome.requests > 1),
+            [number for number, outcome in enumerate(outcomes, 1) if outcome.requests > 1],
         ),
     )
 

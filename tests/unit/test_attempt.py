@@ -32,7 +32,7 @@ async def test_an_answer_is_recorded_with_its_headers_but_not_with_its_cookies()
         Verdict.SUCCEEDED,
         200,
         0.25,
-        b"ok",
+        "ok",
     )
     assert json.loads(made.response_headers or "") == {"Content-Type": "text/plain", "Set-Cookie": "***"}
     assert SECRET not in made.request_headers and '"***"' not in made.request_headers

@@ -2,6 +2,8 @@
 
 import asyncio
 import zlib
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -284,3 +286,64 @@ async def test_a_lost_connection_is_not_remembered():
     connection.connection_lost(None)
     kept.put(connection)
     assert kept.take("here") is None and not kept._places
+
+
+class Clock:
+    """What a connection's alarms are set by; goes on when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.alarms = 1000.0, list[tuple[float, Callable[[], None]]]()
+        monkeypatch.setattr("pgrelay.transport.connection.monotonic", lambda: self.now)
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_later", self._call_later)
+
+    def _call_later(self, seconds: float, callback: Callable[[], None]) -> SimpleNamespace:
+        alarm = self.now + seconds, callback
+        self.alarms.append(alarm)
+        return SimpleNamespace(cancel=lambda: self.alarms.remove(alarm))
+
+    def go_on(self, seconds: float) -> None:
+        until = self.now + seconds
+        while due := [alarm for alarm in self.alarms if alarm[0] <= until]:
+            alarm = min(due)
+            self.alarms.remove(alarm)
+            self.now = alarm[0]
+            alarm[1]()
+        self.now = until
+
+
+async def test_an_answer_that_does_not_come_in_time_is_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch):
+    clock, talk = Clock(monkeypatch), Talk()
+    talk.connection.allow(4.0, 5.0)
+    clock.go_on(3.9)
+    assert not talk.answered.done()
+    clock.go_on(0.1)
+    assert talk.fault() is ErrorKind.TIMEOUT and talk.wire.closed
+    assert "5 s" in str(talk.answered.exception())
+
+
+@given(
+    requests=st.lists(
+        st.tuples(st.integers(1, 200), st.integers(1, 200), st.integers(0, 100)), min_size=1, max_size=8
+    )
+)
+def test_each_request_has_its_own_time_whatever_the_one_before_had(requests: list[tuple[int, int, int]]):
+    async def ask() -> None:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            clock, talk = Clock(monkeypatch), Talk()
+            for number, (allowed, taken, pause) in enumerate(requests):
+                if number:
+                    talk.answered = talk.connection.ask(b"POST / HTTP/1.1\r\n\r\n", b"", 1000)
+                talk.connection.allow(float(allowed), float(allowed))
+                assert len(clock.alarms) == 1
+                clock.go_on(float(taken))
+                if taken >= allowed:
+                    assert talk.fault() is ErrorKind.TIMEOUT
+                    break
+                talk.connection.data_received(OK)
+                assert talk.answer().status == 200
+                clock.go_on(float(pause))
+                assert not talk.wire.closed
+            talk.connection.connection_lost(None)
+            assert not clock.alarms
+
+    asyncio.run(ask())

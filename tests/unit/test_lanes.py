@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgrelay.lanes import A_FEW, Lane, Lanes
+from pgrelay.ratelimit import RateLimit
 from support.factories import claim
 
 PLENTY = 10_000
+#: A moment, long after all others.
+LATER = 1e6
 
 
 def lanes(prefetch: int = 10, capacity: int = 100, reserve: int = 20) -> Lanes:
@@ -90,7 +93,9 @@ def test_of_many_with_a_backlog_each_has_its_turn_however_fast_the_others_are(co
         wanted = made.wanted(PLENTY, 20)  # and all of it is delivered before the next claim
         served.update(places(wanted))
         made.claimed(
-            wanted, [claim(n, webhook_id) for webhook_id, places, _ in wanted for n in range(places)]
+            wanted,
+            [claim(n, webhook_id) for webhook_id, places, _ in wanted for n in range(places)],
+            LATER,
         )
     assert set(served.values()) == {2}
 
@@ -122,7 +127,7 @@ def test_a_claim_that_gave_less_than_asked_says_the_backlog_is_done():
     made.has_backlog(1)
     made.has_backlog(2)
     wanted = made.wanted(PLENTY, PLENTY)
-    made.claimed(wanted, [claim(n, 1, due=float(n)) for n in range(10)] + [claim(99, 2, due=7.0)])
+    made.claimed(wanted, [claim(n, 1, due=float(n)) for n in range(10)] + [claim(99, 2, due=7.0)], LATER)
     assert made.backlogged == {1}
     assert made.of(1).backlog and not made.of(2).backlog
 
@@ -130,7 +135,7 @@ def test_a_claim_that_gave_less_than_asked_says_the_backlog_is_done():
 def test_the_floor_rises_with_what_was_claimed_and_sinks_to_what_is_found_below_it():
     made = lanes()
     made.has_backlog(1)
-    made.claimed(made.wanted(PLENTY, PLENTY), [claim(n, 1, due=100.0 + n) for n in range(10)])
+    made.claimed(made.wanted(PLENTY, PLENTY), [claim(n, 1, due=100.0 + n) for n in range(10)], LATER)
     assert made.wanted(PLENTY, PLENTY) == [(1, 10, 109.0)]
     made.has_backlog(1, due=120.0)
     assert made.wanted(PLENTY, PLENTY) == [(1, 10, 109.0)]
@@ -189,3 +194,41 @@ def test_nothing_is_claimed_for_a_webhook_that_is_silent():
     assert (by_webhook[1], by_webhook[3]) == (0, 0)
     made.silent = {1, 2}
     assert made.wanted(PLENTY, PLENTY) == [] and not made.is_hungry()
+
+
+def work_off(made: Lanes, rounds: int, pause: float, fraction: float = 1.0) -> Lane:
+    """Claim for webhook 1 so many times, after pauses in which all that it holds was used up."""
+    now = 0.0
+    for _ in range(rounds):
+        made.has_backlog(1)
+        wanted = made.wanted(PLENTY, PLENTY)
+        now += pause
+        given = [claim(n, 1) for n in range(int(wanted[0][1] * fraction))]
+        made.claimed(wanted, given, now)
+    return made.of(1)
+
+
+def test_more_is_held_for_a_receiver_that_is_fast_than_for_one_that_is_not():
+    assert work_off(lanes(), 3, pause=0.01).room(10) > 25
+    assert work_off(lanes(), 3, pause=1.0).room(10) == 10
+    assert work_off(lanes(), 1, pause=0.01).room(10) == 10  # nobody knows yet
+
+
+def test_what_is_held_for_a_fast_receiver_leaves_room_for_the_others():
+    made = lanes(capacity=100)
+    assert work_off(made, 50, pause=0.0001).room(10) == 10 + 100 // 4
+
+
+def test_a_receiver_that_slows_down_loses_what_was_held_ahead():
+    made = lanes()
+    assert work_off(made, 3, pause=0.01).ahead > 0
+    made.has_backlog(1)
+    wanted = made.wanted(PLENTY, PLENTY)
+    made.claimed(wanted, [claim(n, 1) for n in range(wanted[0][1])], 60.0)
+    assert made.of(1).ahead == 0
+
+
+def test_a_rate_limit_says_how_much_is_held():
+    made = lanes()
+    made.of(1).rate = RateLimit(3.0, 0.0)
+    assert work_off(made, 3, pause=0.01).room(10) == 3 + A_FEW

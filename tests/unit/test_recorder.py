@@ -155,7 +155,7 @@ async def test_one_outcome_that_the_database_cannot_hold_keeps_no_other_from_bei
         error_kind=ErrorKind.STATUS,
         error_message="sagt „nein“",
         response_headers="{}",
-        response_body=b"\xf0\x9f\x92\xa5",
+        response_body="💥",
     )
     async with desk() as made:
         made.answer = answer

@@ -1,33 +1,80 @@
-"""Arrays for batches of outcomes, as the wire takes them.
+"""Arrays for batches of outcomes, in Postgres's binary format.
 
-psycopg dumps a list element by element in Python (0.5 to 1 µs each), and a batch is seventeen columns wide. Joining
-numbers as text is ten times cheaper; texts go in Postgres's binary format, in which nothing has to be quoted.
+psycopg dumps a list element by element in Python, 0.5 to 1 µs each, and a batch is seventeen columns wide. Here an
+element costs a tenth of that: nothing is quoted, and numbers are packed a column at a time.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
 
 import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-#: One dimension, whether there are nulls, the elements' type, how many, counted from 1: array_send() of Postgres.
+A = TypeVar("A", bound="Array")
+N = TypeVar("N", int, float)
+
+#: As array_recv() of Postgres reads it: one dimension, whether there are nulls, the elements' type, how many, from 1.
 _HEAD = struct.Struct("!iiIii")
-_TEXT_OID, _TEXT_ARRAY_OID = 25, 1009
+#: Before each element: its length, -1 for a null.
 _LENGTH = struct.Struct("!i").pack
 _NULL = _LENGTH(-1)
 
 
-def numbers(values: Iterable[int | float | None]) -> str:
-    """`{1,NULL,2.5}`: for bigint[], integer[] and double precision[] parameters."""
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
-
-
-class Texts(bytes):
-    """A text[] parameter, made by `texts`."""
+class Array(bytes):
+    """An array parameter."""
 
     __slots__ = ()
+    #: Of the array and of its elements, as pg_type numbers them.
+    oid: ClassVar[int]
+    element_oid: ClassVar[int]
+
+
+class Bigints(Array):
+    """bigint[], made by `bigints`."""
+
+    __slots__ = ()
+    oid, element_oid = 1016, 20
+
+
+class Integers(Array):
+    """integer[], made by `integers`."""
+
+    __slots__ = ()
+    oid, element_oid = 1007, 23
+
+
+class Doubles(Array):
+    """double precision[], made by `doubles`."""
+
+    __slots__ = ()
+    oid, element_oid = 1022, 701
+
+
+class Texts(Array):
+    """text[], made by `texts`."""
+
+    __slots__ = ()
+    oid, element_oid = 1009, 25
+
+
+def bigints(values: Sequence[int | None]) -> Bigints:
+    """A bigint[] parameter. OverflowError for what is no bigint."""
+    return _numbers(Bigints, array("q", _known(values)), values)
+
+
+def integers(values: Sequence[int | None]) -> Integers:
+    """An integer[] parameter. OverflowError for what is no integer."""
+    return _numbers(Integers, array("i", _known(values)), values)
+
+
+def doubles(values: Sequence[float | None]) -> Doubles:
+    """A double precision[] parameter."""
+    return _numbers(Doubles, array("d", _known(values)), values)
 
 
 def texts(values: Sequence[str | None]) -> Texts:
@@ -36,24 +83,57 @@ def texts(values: Sequence[str | None]) -> Texts:
     What Postgres cannot store is replaced, so that one odd answer never costs a batch: NUL characters become U+FFFD,
     halves of surrogate pairs a question mark.
     """
-    parts = []
+    parts: list[bytes] = []
+    last, packed = None, (_NULL, b"")
     for value in values:
-        if value is None:
-            parts.append(_NULL)
-        else:
-            if "\0" in value:
-                value = value.replace("\0", "\ufffd")
-            encoded = value.encode("utf-8", "replace")
-            parts += (_LENGTH(len(encoded)), encoded)
-    return Texts(_HEAD.pack(1, 1, _TEXT_OID, len(values), 1) + b"".join(parts))
+        if value is not last:  # most are: the answers of one receiver, say
+            last, packed = value, _text(value)
+        parts += packed
+    return _array(Texts, len(values), b"".join(parts))
+
+
+def _text(value: str | None) -> tuple[bytes, bytes]:
+    if value is None:
+        return _NULL, b""
+    if "\0" in value:
+        value = value.replace("\0", "\ufffd")
+    encoded = value.encode("utf-8", "replace")
+    return _LENGTH(len(encoded)), encoded
+
+
+def _known(values: Sequence[N | None]) -> Sequence[N]:
+    return [value for value in values if value is not None]
+
+
+def _numbers(kind: type[A], known: "array[Any]", values: Sequence[object]) -> A:
+    size, count, length = known.itemsize, len(values), _LENGTH(known.itemsize)
+    if sys.byteorder == "little":
+        known.byteswap()
+    raw = known.tobytes()
+    if len(known) < count:
+        each = iter(range(0, len(raw), size))
+        parts = [_NULL if value is None else length + raw[(at := next(each)) : at + size] for value in values]
+        return _array(kind, count, b"".join(parts))
+    elements = bytearray((length + bytes(size)) * count)
+    for place in range(size):
+        # the first bytes of all numbers, then the second ones: a few copies instead of one for each number
+        elements[len(length) + place :: len(length) + size] = raw[place::size]
+    return _array(kind, count, elements)
+
+
+def _array(kind: type[A], count: int, elements: Buffer) -> A:
+    return kind(b"".join((_HEAD.pack(1, 1, kind.element_oid, count, 1), elements)))
 
 
 class _AsItIs(Dumper):
     format = Format.BINARY
-    oid = _TEXT_ARRAY_OID
 
-    def dump(self, obj: Texts) -> Buffer:
+    def __init__(self, cls: type[Array], context: AdaptContext | None = None) -> None:
+        super().__init__(cls, context)
+        self.oid = cls.oid
+
+    def dump(self, obj: Array) -> Buffer:
         return obj
 
 
-psycopg.adapters.register_dumper(Texts, _AsItIs)
+psycopg.adapters.register_dumper(Array, _AsItIs)

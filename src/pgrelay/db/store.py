@@ -4,7 +4,6 @@ Every verb is one statement calling one function of the schema pgrelay; what it 
 All may raise DatabaseUnavailable, and then may or may not have happened.
 """
 
-import asyncio
 import json
 import re
 import time
@@ -17,7 +16,7 @@ from psycopg import AsyncConnection
 
 from pgrelay.circuit import CircuitLimits, Report, WebhookState
 from pgrelay.db import health
-from pgrelay.db.arrays import numbers, texts
+from pgrelay.db.arrays import bigints, doubles, integers, texts
 from pgrelay.db.connect import Link
 from pgrelay.db.health import Health
 from pgrelay.delivery import AWAITED, Claim, Outcome, Webhook
@@ -133,10 +132,10 @@ class Store:
         """New events become deliveries; up to `room` are leased, per webhook `free`, else `default_free`."""
         rows = await self._rows(
             "select * from pgrelay.expand(%s, %s, %s, %s::bigint[], %s::integer[], %s, %s::name)",
-            daemon_id, limit, room, numbers(free), numbers(free.values()), default_free, self.encoding,
+            daemon_id, limit, room, bigints(list(free)), integers(list(free.values())), default_free, self.encoding,
         )  # fmt: skip
         expansion = Expansion()
-        arrived = asyncio.get_running_loop().time()
+        arrived = time.monotonic()
         for row in rows:
             if row[0] is not None:
                 expansion.claims.append(Claim._make((*row, arrived)))
@@ -153,12 +152,12 @@ class Store:
         rows = await self._rows(
             "select * from pgrelay.claim(%s, %s::bigint[], %s::integer[], %s::double precision[], %s::name)",
             daemon_id,
-            numbers(item[0] for item in wanted),
-            numbers(item[1] for item in wanted),
-            numbers(item[2] for item in wanted),
+            bigints([item[0] for item in wanted]),
+            integers([item[1] for item in wanted]),
+            doubles([item[2] for item in wanted]),
             self.encoding,
         )
-        arrived = asyncio.get_running_loop().time()
+        arrived = time.monotonic()
         return [Claim._make((*row, arrived)) for row in rows]
 
     async def pending_webhooks(self, daemon_id: int, after: int = 0, limit: int = 500) -> list[Pending]:
@@ -169,7 +168,7 @@ class Store:
     async def record(
         self, daemon_id: int, daemon: str, outcomes: Sequence[Outcome], now: float, *, resent: bool = False
     ) -> list[int]:
-        """Write a batch of outcomes; `now` is the same clock as Outcome.started. Ids whose lease was lost come back."""
+        """Write a batch of outcomes; `now` is monotonic as Outcome.started is. Ids whose lease was lost come back."""
         claims = [outcome.claim for outcome in outcomes]
         rows = await self._rows(
             "select * from pgrelay.record_outcomes(%s, %s, %s::bigint[], %s::integer[], %s::text[], %s::bigint[],"
@@ -177,37 +176,37 @@ class Store:
             " %s::text[], %s::double precision[], %s::text[], %s::text[], %s::text[], %s, %s::integer[])",
             daemon_id,
             daemon,
-            numbers([claim.delivery_id for claim in claims]),
-            numbers([claim.lease_no for claim in claims]),
+            bigints([claim.delivery_id for claim in claims]),
+            integers([claim.lease_no for claim in claims]),
             texts([outcome.verdict for outcome in outcomes]),
-            numbers([claim.webhook_id for claim in claims]),
-            numbers([claim.event_id for claim in claims]),
-            numbers([claim.attempt for claim in claims]),
-            numbers([now - outcome.started for outcome in outcomes]),
-            numbers([round(outcome.duration * 1000) for outcome in outcomes]),
-            numbers([outcome.status_code for outcome in outcomes]),
+            bigints([claim.webhook_id for claim in claims]),
+            bigints([claim.event_id for claim in claims]),
+            integers([claim.attempt for claim in claims]),
+            doubles([now - outcome.started for outcome in outcomes]),
+            integers([round(outcome.duration * 1000) for outcome in outcomes]),
+            integers([outcome.status_code for outcome in outcomes]),
             texts([outcome.error_kind for outcome in outcomes]),
             texts([outcome.error_message for outcome in outcomes]),
-            numbers([outcome.retry_in for outcome in outcomes]),
+            doubles([outcome.retry_in for outcome in outcomes]),
             texts([outcome.request_headers for outcome in outcomes]),
             texts([outcome.response_headers for outcome in outcomes]),
-            texts([_readable(outcome.response_body) for outcome in outcomes]),
+            texts([outcome.response_body for outcome in outcomes]),
             resent,
-            numbers([number for number, outcome in enumerate(outcomes, 1) if outcome.requests > 1]),
+            integers([number for number, outcome in enumerate(outcomes, 1) if outcome.requests > 1]),
         )
         return [row[0] for row in rows]
 
     async def give_back(self, daemon_id: int, delivery_ids: Sequence[int]) -> int:
         """Return deliveries that were not started. How many were still ours."""
         rows = await self._rows(
-            "select pgrelay.give_back(%s, %s::bigint[])", daemon_id, numbers(delivery_ids)
+            "select pgrelay.give_back(%s, %s::bigint[])", daemon_id, bigints(delivery_ids)
         )
         return int(rows[0][0])
 
     async def give_back_unknown(self, daemon_id: int, known_ids: Sequence[int]) -> int:
         """Return what is leased by this daemon though it knows nothing of it: the answer to a claim was lost."""
         rows = await self._rows(
-            "select pgrelay.give_back_unknown(%s, %s::bigint[])", daemon_id, numbers(known_ids)
+            "select pgrelay.give_back_unknown(%s, %s::bigint[])", daemon_id, bigints(known_ids)
         )
         return int(rows[0][0])
 
@@ -216,7 +215,7 @@ class Store:
         rows = await self._rows(
             "select id, version from pgrelay.webhook_configurations"
             " where id = any (%s::bigint[]) and is_active and not paused",
-            numbers(ids),
+            bigints(ids),
         )
         return {row[0]: row[1] for row in rows}
 
@@ -225,7 +224,7 @@ class Store:
         await self.give_back(daemon_id, delivery_ids)
         await self._rows(
             "select pgrelay.finish_pending(%s::bigint[], 'cancelled', 'the webhook was deleted')",
-            numbers(delivery_ids),
+            bigints(delivery_ids),
         )
 
     async def webhooks(self, ids: Sequence[int]) -> list[Webhook]:
@@ -235,7 +234,7 @@ class Store:
             " headers, timeout_seconds, max_retry_attempts, retry_schedule, max_concurrency, rate_limit_per_second,"
             " ordering = 'resource', payload_format, payload_template"
             " from pgrelay.webhook_configurations where id = any (%s::bigint[])",
-            numbers(ids),
+            bigints(ids),
         )
         return [self._webhook(row) for row in rows]
 
@@ -284,12 +283,12 @@ class Store:
         rows = await self._rows(
             "select * from pgrelay.note_results(%s::bigint[], %s::boolean[], %s::integer[], %s::integer[],"
             " %s::double precision[], %s::boolean[], %s, %s, %s, %s, %s)",
-            numbers([report.webhook_id for report in reports]),
-            numbers([report.succeeded for report in reports]),
-            numbers([report.failures for report in reports]),
-            numbers([report.given_up for report in reports]),
-            numbers([report.hold for report in reports]),
-            numbers([report.gone for report in reports]),
+            bigints([report.webhook_id for report in reports]),
+            [report.succeeded for report in reports],
+            integers([report.failures for report in reports]),
+            integers([report.given_up for report in reports]),
+            doubles([report.hold for report in reports]),
+            [report.gone for report in reports],
             *limits,
         )
         return [WebhookState._make(row) for row in rows]
@@ -413,7 +412,3 @@ def verb_of(query: str) -> str:
     """The verb that a statement calls, or the table it reads: its first name in pgrelay, else in pg_catalog."""
     found = re.search(r"\bpgrelay\.(\w+)", query) or re.search(r"\b(pg_\w+)\(", query)
     return found[1] if found is not None else "other"
-
-
-def _readable(body: bytes | None) -> str | None:
-    return None if body is None else body.decode("utf-8", "replace")

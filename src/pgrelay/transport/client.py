@@ -140,9 +140,7 @@ class Transport:
                 answered = connection.ask(head, body, self._max_response_bytes)
                 if on_sent is not None:
                     on_sent()
-                late = asyncio.get_running_loop().call_later(
-                    seconds - (monotonic() - began), connection.time_out, seconds
-                )
+                connection.allow(seconds - (monotonic() - began), seconds)
                 try:
                     status, raw_headers, answer = await answered
                     break
@@ -151,8 +149,6 @@ class Transport:
                         raise
                     again, left, connection = False, seconds - (monotonic() - began), None
                     requests = 2
-                finally:
-                    late.cancel()
             found = self._heads.get(raw_headers)
             if found is None:
                 found = self._remember_head(raw_headers, target.host)

@@ -7,10 +7,12 @@ to an Answer or to Refused. Nothing here decides what an answer means.
 
 import asyncio
 import zlib
+from time import monotonic
 from typing import NamedTuple, Protocol, cast
 
 import httptools
 
+from pgrelay.transport.decoding import Decoder
 from pgrelay.transport.failures import (
     MAX_HEAD,
     MAX_HEADER,
@@ -55,9 +57,12 @@ class Connection(asyncio.Protocol):
     """`ask`, wait, `ask` again. Goes back to its keeper after each answer, unless it cannot be used again."""
 
     __slots__ = (
+        "_alarm",
+        "_alarm_at",
         "_answered",
         "_body",
         "_bulk",
+        "_deadline",
         "_decoder",
         "_ended",
         "_framed",
@@ -69,6 +74,7 @@ class Connection(asyncio.Protocol):
         "_left",
         "_parser",
         "_reusable",
+        "_seconds",
         "_status",
         "_transport",
         "_unasked",
@@ -87,7 +93,11 @@ class Connection(asyncio.Protocol):
         self._left = 0
         self._head_size = self._status = self._bulk = 0
         self._in_body = self._framed = self._ended = self._reusable = self._unasked = False
-        self._decoder: _Decoder | None = None
+        self._decoder: Decoder | None = None
+        #: When the answer must be there, and when somebody looks whether it is; monotonic.
+        self._deadline = self._alarm_at = 0.0
+        self._seconds = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         #: Monotonic seconds since when nobody uses it.
         self.idle_since = 0.0
         #: Whom it leads to, by address.
@@ -123,9 +133,31 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def time_out(self, seconds: float) -> None:
-        """So many seconds are over, and whoever waits for an answer waits in vain."""
-        self.give_up(not_answered(self._host, seconds))
+    def allow(self, left: float, seconds: float) -> None:
+        """The answer has so long to arrive, of `seconds` that all of the request may take.
+
+        The alarm of an earlier request is left standing, and set anew when it goes off: one in a while for each
+        connection costs less than one for each request.
+        """
+        self._deadline, self._seconds = monotonic() + left, seconds
+        if self._alarm is None or self._alarm_at > self._deadline:
+            self._set_alarm(left)
+
+    def _set_alarm(self, left: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(left, self._look_at_the_clock)
+        self._alarm_at = self._deadline
+
+    def _look_at_the_clock(self) -> None:
+        self._alarm = None
+        if self._answered is None:
+            return
+        left = self._deadline - monotonic()
+        if left > 0:
+            self._set_alarm(left)
+        else:
+            self.give_up(not_answered(self._host, self._seconds))
 
     def close(self) -> None:
         """Close it in good order."""
@@ -174,6 +206,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._hung_up(exc)
         self._transport = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         self._keeper.lost(self)
 
     def _hung_up(self, error: Exception | None) -> None:
@@ -233,7 +268,7 @@ class Connection(asyncio.Protocol):
                 case b"transfer-encoding":
                     self._framed = self._framed or value.lower().endswith(b"chunked")
                 case b"content-encoding":
-                    self._decoder = _Decoder.of(value)
+                    self._decoder = Decoder.of(value)
 
     def on_body(self, body: bytes) -> None:
         if self._ended:
@@ -270,39 +305,3 @@ class Connection(asyncio.Protocol):
         self._ended, self._reusable = True, False
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(fault)
-
-
-class _Decoder:
-    """Undoes gzip and deflate, no further than anybody wants to read."""
-
-    def __init__(self, *, gzip: bool) -> None:
-        self._gzip = gzip
-        self._inflate: zlib._Decompress | None = None
-
-    @classmethod
-    def of(cls, encoding: bytes) -> "_Decoder | None":
-        """For a Content-Encoding; None for one that is left as it is."""
-        match encoding.strip().lower():
-            case b"gzip" | b"x-gzip":
-                return cls(gzip=True)
-            case b"deflate":
-                return cls(gzip=False)
-        return None
-
-    @property
-    def has_ended(self) -> bool:
-        """All that is compressed was there."""
-        return self._inflate is not None and self._inflate.eof
-
-    @property
-    def at_end(self) -> bool:
-        """All of it was there, or nothing at all."""
-        return self._inflate is None or self._inflate.eof
-
-    def decode(self, part: bytes, most: int) -> bytes:
-        """Of this part, at most so many bytes; zlib.error for what is not compressed so."""
-        if self._inflate is None:
-            # RFC 9110, section 8.4.1.2: deflate is zlib's format, and some send the bare one; the first byte tells
-            bare = -15 if part[0] & 0x0F != 8 else 15
-            self._inflate = zlib.decompressobj(31 if self._gzip else bare)
-        return self._inflate.decompress(part, most)

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgrelay.db.arrays import numbers
+from pgrelay.db.arrays import doubles
 from support.database import Database
 from support.queue import add_events, add_webhook, claim, expand, failed, pend, record, sign_on, value
 
@@ -25,7 +25,7 @@ def note(
     """Report attempts of one webhook; (state, rounded seconds it is held) of those that come back."""
     rows = db.execute(
         "select * from pgrelay.note_results(array[%s::bigint], array[%s], array[%s], array[%s], %s::float8[], array[%s], %s, 10, 60, %s, 2)",
-        (webhook, succeeded, failures, given_up, numbers([hold]), gone, open_after, disable_after),
+        (webhook, succeeded, failures, given_up, doubles([hold]), gone, open_after, disable_after),
     ).fetchall()
     assert all(row[0] == webhook for row in rows)
     return [(row[1], None if row[2] is None else round(row[2])) for row in rows]

@@ -41,7 +41,7 @@ def test_a_success_ends_in_the_history_with_its_attempt(db: psycopg.Connection) 
         duration=0.1234,
         request_headers='{"A": "1", "B": "***"}',
         response_headers='{"Server": "x"}',
-        response_body=b"thank you",
+        response_body="thank you",
     )._replace(started=2.5)
     assert record(db, daemon, outcome) == []
     assert db.execute(
@@ -258,9 +258,7 @@ def test_odd_texts_are_recorded_as_they_came(db: psycopg.Connection) -> None:
     daemon = sign_on(db)
     leases = expand(db, daemon).leases
     outcomes = [
-        failed(
-            lease, error_message=text, response_body=text.encode(), response_headers=json.dumps({"X": text})
-        )
+        failed(lease, error_message=text, response_body=text, response_headers=json.dumps({"X": text}))
         for lease, text in zip(leases, odd, strict=True)
     ]
     assert record(db, daemon, *outcomes) == []
