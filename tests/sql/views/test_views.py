@@ -54,7 +54,7 @@ def test_webhook_logs_shows_an_attempt_with_its_payload_also_when_the_webhook_is
     event = add_event(db, "callback.created", "7", body='{"n": 1.10}', idempotency_key="callback_7_created_1")
     daemon = sign_on(db)
     (lease,) = expand(db, daemon).leases
-    record(db, daemon, succeeded(lease, response_body=b"ok", request_headers='{"A": "***"}'))
+    record(db, daemon, succeeded(lease, response_body="ok", request_headers='{"A": "***"}'))
     columns = (
         "company_id, webhook_name, event_type, resource_id, idempotency_key, delivery_id, event_id, attempt, status_code,"
         " duration_ms, request_headers, payload, response_body, late"
