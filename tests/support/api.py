@@ -102,9 +102,10 @@ async def serving_api(dsn: str, key: str = "") -> AsyncIterator[Api]:
     async def open_connection() -> Connection:
         return await connect(dsn, application_name="pgrelay api")
 
-    api = api_app(open_connection, observed.append, Keyring(key))
+    settings = factories.settings(dsn)
+    api = api_app(open_connection, observed.append, Keyring(key), lambda webhook: try_out(settings, webhook))
     served = make_app(unready=lambda: None, render_metrics=lambda _: (b"", "text/plain"), api=api)
-    add_page(served, api[SERVICES], lambda webhook: try_out(factories.settings(dsn), webhook))
+    add_page(served, api[SERVICES])
     async with (
         serving(served, "127.0.0.1:0") as url,
         aiohttp.ClientSession() as session,

@@ -4,6 +4,7 @@ One text for three uses: requests are checked against it, the OpenAPI document c
 """
 
 from pgrelay.api.bodies import BODIES, SETTINGS
+from pgrelay.api.explained import EXPLAINED
 from pgrelay.api.fields import COUNT, FLAG, ID, MOMENT, TEXT, Schema, nullable, record, ref
 from pgrelay.delivery import ErrorKind, Status
 
@@ -184,6 +185,7 @@ COMPONENTS: dict[str, Schema] = BODIES | {
             "events_matching": {**COUNT, "description": "Those of them that pass the filter."},
         }
     ),
+    "Explained": EXPLAINED,
     "ReplayStarted": record(
         {
             "deliveries": {**COUNT, "description": "How many there are, or would be."},
