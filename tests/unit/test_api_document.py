@@ -66,11 +66,16 @@ def test_what_may_be_written_over_the_api_is_what_the_database_layer_writes():
 
 
 def test_all_that_a_test_request_may_tell_fits_its_schema():
-    now, request = datetime.now(UTC), RequestBuilder(factories.webhook(), "pgrelay").build(factories.claim(), 0)
+    now, request = (
+        datetime.now(UTC),
+        RequestBuilder(factories.webhook(), "pgrelay").build(factories.claim(), 0),
+    )
     certificate = Certificate("CN=e.com", "CN=CA", ("e.com",), now - timedelta(days=1), now)
     failed = Failure(ErrorKind.TLS, "no TLS")
     for found in (
-        Probe(seconds={"whole": 0.1}, failure=failed, certificate=certificate, addresses={"10.0.0.1": "private"}),
+        Probe(
+            seconds={"whole": 0.1}, failure=failed, certificate=certificate, addresses={"10.0.0.1": "private"}
+        ),
         Probe(
             address="10.0.0.1",
             tls_version="TLSv1.3",

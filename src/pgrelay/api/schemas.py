@@ -6,6 +6,7 @@ One text for three uses: requests are checked against it, the OpenAPI document c
 from pgrelay.api.bodies import BODIES, SETTINGS
 from pgrelay.api.explained import EXPLAINED
 from pgrelay.api.fields import COUNT, FLAG, ID, MOMENT, TEXT, Schema, nullable, record, ref
+from pgrelay.db.webhook_states import STATES
 from pgrelay.delivery import ErrorKind, Status
 
 _SHOWN: Schema = {
@@ -22,6 +23,11 @@ _WEBHOOK: dict[str, Schema] = {
         "type": ["object", "null"],
         "additionalProperties": TEXT,
         "description": "Custom headers, their values masked; null where there are none.",
+    },
+    "state": {
+        "type": "string",
+        "enum": list(STATES),
+        "description": "How it is now. It changes without a new version.",
     },
     "disabled_at": {**nullable(MOMENT), "description": "When pgrelay itself made it inactive."},
     "disabled_reason": nullable(TEXT),
