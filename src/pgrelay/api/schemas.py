@@ -111,7 +111,10 @@ _PREVIEW: dict[str, Schema] = {
         "description": "How many a replay adds at most, by the webhook's limits and requests.",
     },
     "estimated_seconds": {**_SECONDS, "description": "How long it may take."},
-    "kept_since": {**nullable(MOMENT), "description": "Events from before then are gone."},
+    "kept_since": {
+        **nullable(MOMENT),
+        "description": "Events from before then are gone, or never were: pgrelay was installed then.",
+    },
     "warnings": {"type": "array", "items": TEXT},
 }
 _REPLAY: dict[str, Schema] = {
