@@ -336,6 +336,18 @@ def test_listen_verifies_what_arrives_and_ends_in_good_order(tmp_path):
     assert "pgrelay webhooks add" in said
 
 
+def test_listen_says_how_its_webhook_comes_to_call_it_unless_it_does_already(pgrelay, webhook):
+    asked = []
+    for _ in range(2):
+        with pgrelay.start("listen", "--webhook", webhook, "--port", asked[0] if asked else "0") as running:
+            url = running.stdout.readline() and running.stdout.readline().split()[1]
+            running.send_signal(signal.SIGTERM)
+            said = running.communicate(timeout=30)[1]
+        assert (f"webhooks set {webhook} url={url}" in said) is not bool(asked)
+        asked.append(url.rsplit(":")[-1])
+        pgrelay("webhooks", "set", webhook, f"url={url}/hooks")
+
+
 def test_listen_passes_requests_on_and_a_failed_one_does_not_end_it(tmp_path):
     pgrelay = Command(tmp_path, "")
     with pgrelay.start("listen", "--output", "json", "--status", "202") as target:
