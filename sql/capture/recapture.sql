@@ -21,12 +21,12 @@ comment on function pgrelay.kept_row(text, regclass) is 'A row of capture_errors
 revoke execute on function pgrelay.kept_row(text, regclass) from public;
 
 create or replace function pgrelay.recapture(p_source text default null, p_id bigint default null)
-returns table (id bigint, event_made boolean, message text) language plpgsql security definer set search_path = pg_catalog, pg_temp
+returns table (id bigint, event_made boolean, message text, stays_open boolean) language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 -- Make the events that capture errors stand for, once their cause is mended; oldest first, of one source or one error.
 --
--- One row for each error: event_made false with a message when it fails again (it stays open) or when a deadline was armed
--- again (it fires by itself), false without one when the rule, as it is now, does not fire for that row, or nobody
+-- One row for each error: event_made false with a message when it fails again (then it stays open) or when a deadline was
+-- armed again (it fires by itself), false without one when the rule, as it is now, does not fire for that row, or nobody
 -- subscribes to it. Rows locked in id order.
 declare
     v_error pgrelay.capture_errors;
@@ -39,6 +39,7 @@ begin
         id := v_error.id;
         message := null;
         event_made := false;
+        stays_open := true;
         begin
             if to_regprocedure(format('pgrelay.%I(pgrelay.capture_errors)', 'recapture_' || v_error.source)) is null then
                 message := format('source %s is not watched any more', v_error.source);
@@ -49,6 +50,7 @@ begin
                     message := 'its deadline is armed again';
                 end if;
                 update pgrelay.capture_errors e set recaptured_at = clock_timestamp() where e.id = v_error.id;
+                stays_open := false;
             end if;
         exception when others then
             if sqlstate like '40%' or sqlstate like '57%' then raise; end if;

@@ -8,6 +8,8 @@ as $$
 --
 -- The estimate is the pace of replays less what the webhook was sent in the last ten minutes, which goes first; a tenth of the
 -- pace at least, for nobody knows how long that goes on.
+--
+-- The first slot is opened just before migration 1 is noted. While the oldest slot is that one, nothing was ever emptied.
 declare
     v_now timestamptz := clock_timestamp();
     w record;
@@ -33,7 +35,10 @@ begin
         select from pgrelay.delivery_queue q where q.webhook_id = p_webhook_id and q.status = 'pending' and q.next_attempt_at <= v_now limit 10000) as q;
     select * into h from pgrelay.webhook_health c where c.webhook_id = p_webhook_id;
     warnings := array_remove(array[
-        case when p_since < kept_since then format('events are kept since %s: what was captured before is gone',
+        case when p_since < kept_since then format(
+            case when kept_since <= (select m.applied_at from pgrelay.schema_migrations m where m.number = 1)
+                 then 'pgrelay was installed %s: there are no events from before'
+                 else 'events are kept since %s: what was captured before is gone, but for what a delivery still needs' end,
             to_char(kept_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')) end,
         case when not w.is_active then 'its webhook is inactive: enable it first'
              when w.paused then 'its webhook is paused: nothing is sent until it goes on'

@@ -193,9 +193,14 @@ class Daemon:
             )
             from pgrelay.page.site import add_page
 
-            api = api_app(lambda: self._contact.open_admitted("api"), self._observe, self._keys)
+            api = api_app(
+                lambda: self._contact.open_admitted("api"),
+                self._observe,
+                self._keys,
+                lambda webhook: try_out(self._settings, webhook),
+            )
             app = make_app(unready=self._unready, render_metrics=self._metrics.render, api=api)
-            add_page(app, api[SERVICES], lambda webhook: try_out(self._settings, webhook))
+            add_page(app, api[SERVICES])
             self._observe(HttpServing(await stack.enter_async_context(serving(app, listen))))
 
     def _unready(self) -> str | None:

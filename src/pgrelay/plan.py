@@ -51,6 +51,8 @@ class Installed:
     table: str
     definition: Mapping[str, Any]
     table_exists: bool = True
+    #: What a table is called now that is not called `table` any more and still has its triggers.
+    renamed_to: str | None = None
     triggers_missing: tuple[str, ...] = ()
     #: There, but not firing for ordinary writes.
     triggers_disabled: tuple[str, ...] = ()
@@ -65,7 +67,8 @@ class Installed:
     def broken(self) -> tuple[str, ...]:
         """Why captures fail or do not happen."""
         if not self.table_exists:
-            return (f"table {self.table} is gone",)
+            now = f"is called {self.renamed_to} now" if self.renamed_to else "is gone"
+            return (f"table {self.table} {now}",)
         return (
             *(f"trigger {name} is missing" for name in self.triggers_missing),
             *(f"trigger {name} is disabled" for name in self.triggers_disabled),

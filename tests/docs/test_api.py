@@ -10,7 +10,7 @@ import pytest
 
 from docs.blocks import ROOT, blocks
 from docs.world import furnish
-from support.api import make_token, serving_api
+from support.api import make_token, nothing_sent, serving_api
 from support.database import Database
 
 _BASE = "http://127.0.0.1:8060"
@@ -30,7 +30,7 @@ async def test_the_commands_of_the_page_do_what_it_says(app: Database):
         furnish(db)
         token = make_token(db, "admin")
     answers = {}
-    async with serving_api(app.dsn) as api:
+    async with serving_api(app.dsn, send=nothing_sent) as api:
         for command in commands():
             running = await asyncio.create_subprocess_exec(
                 "bash",

@@ -45,7 +45,7 @@ def furnish(db: psycopg.Connection) -> None:
     db.execute(_ROW, ["1", None])
     db.execute("update callback_requests set status = 'completed', completed_at = now() where id = 1")
     db.execute(_ROW, ["2", None])
-    daemon = sign_on(db, "relay-1")
+    daemon = sign_on(db, "relay-1", lease=86_400.0)
     leases = {lease.delivery_id: lease for lease in expand(db, daemon).leases}
     unavailable = {
         "error_kind": ErrorKind.STATUS,

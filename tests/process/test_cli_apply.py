@@ -149,6 +149,15 @@ def test_a_column_that_a_rule_needs_and_that_is_gone_is_an_error_that_names_it(p
     assert "escalation_level" in refused.err
 
 
+def test_a_table_that_was_renamed_is_found_by_its_triggers(pgrelay, value):
+    pgrelay("apply")
+    value("alter table callback_requests rename to requests_for_callbacks")
+    errors = [row for row in pgrelay("check", "--json").data if row["level"] == "error"]
+    (finding,) = [row for row in errors if row["subject"] == "source callback_requests"]
+    assert finding["message"] == "table public.callback_requests is called public.requests_for_callbacks now"
+    assert finding["mend"].startswith("Correct its table in the configuration")
+
+
 def test_a_lock_that_is_not_granted_ends_it_and_names_who_holds_it(pgrelay, app, value):
     with app.connect(autocommit=False, application_name="nightly-load") as busy:
         busy.execute(

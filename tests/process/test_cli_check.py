@@ -158,7 +158,9 @@ def test_a_missing_schema_and_an_outdated_one_send_to_migrate(adopted, execute):
     execute("drop schema pgrelay cascade")
     checked = adopted("check")
     assert checked.code == 2
-    assert "✗ schema: there is no pgrelay schema in this database\n    Run pgrelay migrate." in checked.out
+    name = execute("select current_database()").fetchone()[0]
+    told = f"✗ schema: there is no schema pgrelay in database {name}\n    Run pgrelay migrate."
+    assert told in checked.out
 
 
 def test_a_wrong_configuration_is_found_line_by_line(pgrelay):
@@ -202,10 +204,10 @@ def test_a_bad_configuration_is_78_and_shows_line_and_nearest_key(pgrelay):
 
 def test_a_database_without_the_schema_is_3(empty_database, tmp_path):
     done = Command(tmp_path, empty_database.dsn).process("deliveries", "list")
-    assert (done.code, done.err) == (
-        3,
-        "pgrelay: there is no pgrelay schema in this database\n  Run pgrelay migrate.\n",
-    )
+    with empty_database.connect() as connection:
+        name = connection.info.dbname
+    told = f"pgrelay: there is no schema pgrelay in database {name}\n  Run pgrelay migrate.\n"
+    assert (done.code, done.err) == (3, told)
 
 
 def test_the_configuration_is_found_by_option_variable_and_place(pgrelay, tmp_path):

@@ -103,6 +103,7 @@ def test_an_open_circuit_is_seen_everywhere_and_resuming_closes_it(pgrelay, add,
     assert "circuit open, next probe in " in shown.out
     row = pgrelay("webhooks", "list", "--json").data[0]
     assert (row["circuit_open"], row["failures_in_row"], row["held_until"] is None) == (True, 12, False)
+    assert row["state"] == "circuit open"
     assert "circuit open" in pgrelay("webhooks", "list").out
     assert "1 circuit open; pgrelay check says why" in pgrelay("status").out
     assert pgrelay("status", "--json").data["health"]["circuits_open"] == 1

@@ -234,7 +234,7 @@ def test_a_dry_run_says_how_much_of_what_and_for_how_long(pgrelay, webhook, owed
     words = pgrelay("replay", "--webhook", webhook, "--since", "3000d", "--dry-run").out
     assert "It would send 2 events" in words and " in all" in words
     assert "a second at most and behind live deliveries" in words
-    assert "what was captured before is gone" in words
+    assert "there are no events from before" in words
     none = pgrelay(
         "replay", "--webhook", webhook, "--since", "1h", "--event", "order.*", "--dry-run", "--json"
     )
@@ -282,6 +282,19 @@ def test_recapture_tells_the_result_of_each_error(pgrelay, webhook, execute):
     assert (again.code, again.err) == (0, "There are no open capture errors.\n")
 
 
+def test_a_deadline_that_is_armed_again_by_recapture_has_not_failed_again(pgrelay, webhook, execute):
+    execute(
+        "insert into callback_requests (company_id, customer_name, customer_phone, expires_at)"
+        " values (1, 'c', '1', clock_timestamp() + interval '1 ms')"
+    )
+    execute("alter table callback_requests rename to away")
+    execute("select pgrelay.fire_deadlines(100)")
+    execute("alter table away rename to callback_requests")
+    mended = pgrelay("recapture")
+    assert (mended.code, mended.err) == (0, "")
+    assert "its deadline is armed again" in mended.out
+
+
 def test_status_begins_with_who_runs_and_shows_what_waits(pgrelay, webhook, owed):
     owed(webhook)
     page = pgrelay("status")
@@ -321,6 +334,18 @@ def test_listen_verifies_what_arrives_and_ends_in_good_order(tmp_path):
         said = running.stderr.read()
     assert running.returncode == 0
     assert "pgrelay webhooks add" in said
+
+
+def test_listen_says_how_its_webhook_comes_to_call_it_unless_it_does_already(pgrelay, webhook):
+    asked = []
+    for _ in range(2):
+        with pgrelay.start("listen", "--webhook", webhook, "--port", asked[0] if asked else "0") as running:
+            url = running.stdout.readline() and running.stdout.readline().split()[1]
+            running.send_signal(signal.SIGTERM)
+            said = running.communicate(timeout=30)[1]
+        assert (f"webhooks set {webhook} url={url}" in said) is not bool(asked)
+        asked.append(url.rsplit(":")[-1])
+        pgrelay("webhooks", "set", webhook, f"url={url}/hooks")
 
 
 def test_listen_passes_requests_on_and_a_failed_one_does_not_end_it(tmp_path):

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -13,7 +13,7 @@ from pgrelay.api.app import CONNECTIONS
 from pgrelay.api.route import Route
 from pgrelay.api.table import ROUTES
 from pgrelay.observation import ApiFailed, LoginRefused
-from support.api import Api, Client, Reply, make_token, serving_api
+from support.api import Api, Client, Reply, make_token, nothing_sent, serving_api
 from support.database import Database, Role
 from support.queue import add_event, add_webhook, expand, failed, record, sign_on, value
 
@@ -33,6 +33,12 @@ class World(NamedTuple):
     event_id: int
     delivery_id: int
     replay_id: int
+
+
+@pytest.fixture
+async def api(login: Role) -> AsyncIterator[Api]:
+    async with serving_api(login.dsn, send=nothing_sent) as made:
+        yield made
 
 
 @pytest.fixture

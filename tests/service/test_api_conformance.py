@@ -19,7 +19,7 @@ from schemathesis.specs.openapi import checks
 
 from pgrelay.api import auth, openapi
 from pgrelay.observation import ApiFailed
-from support.api import Api, make_token, serving_api
+from support.api import Api, make_token, nothing_sent, serving_api
 from support.database import Database
 from support.queue import add_event, add_webhook, expand, failed, record, sign_on
 
@@ -49,7 +49,7 @@ def served(
     made: list[Api] = []
 
     async def serve() -> None:
-        async with serving_api(database.dsn) as api:
+        async with serving_api(database.dsn, send=nothing_sent) as api:
             made.append(api)
             started.set()
             await stop.wait()

@@ -200,6 +200,11 @@ async def test_webhooks_are_found_by_a_part_of_their_name_and_by_their_state(
         ):
             answer = await client.get(f"/webhooks?{query}")
             assert [one["id"] for one in answer.body["items"]] == found, (role, query, answer.body)
+        states = {
+            one["id"]: one["state"] for one in (await client.get("/webhooks?company_id=1")).body["items"]
+        }
+        assert states == {well: "healthy", ill: "failing", paused: "paused", off: "inactive"}
+        assert (await client.get(f"/webhooks/{ill}")).body["state"] == "failing"
     refused = await client.get("/webhooks?state=ill")
     assert (refused.status, [fault["parameter"] for fault in refused.faults]) == (422, ["state"])
 
@@ -240,7 +245,7 @@ async def test_a_test_event_goes_to_active_webhooks_alone(admin: Client, db: psy
         == "webhook.test"
     )
     disabled = await admin.post(f"{path}/disable")
-    assert disabled.body["is_active"] is False
+    assert (disabled.body["is_active"], disabled.body["state"]) == (False, "inactive")
     refused = await admin.post(f"{path}/test")
     assert refused.status == 409
     assert "is inactive" in refused.body["detail"]

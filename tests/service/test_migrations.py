@@ -191,7 +191,7 @@ async def test_an_older_program_changes_nothing_of_a_newer_schema_that_it_can_wo
 
 
 async def test_the_guard_refuses_a_schema_that_is_missing_or_older(bare: AsyncConnection) -> None:
-    with pytest.raises(SchemaMismatch, match="there is no pgrelay schema") as refused:
+    with pytest.raises(SchemaMismatch, match="there is no schema pgrelay in database") as refused:
         await guard.refuse_unknown_schema(bare)
     assert refused.value.remedy == "Run pgrelay migrate."
     await migrations.migrate(bare)

@@ -6,8 +6,10 @@ async with serving_api(database.dsn) as api:
     assert answer.status == 201, answer.body
 """
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -17,10 +19,13 @@ from pgrelay.api.app import SERVICES, api_app, make_app
 from pgrelay.api.server import serving
 from pgrelay.db.connect import Connection, connect
 from pgrelay.db.tokens import digest
-from pgrelay.doctor.trial import try_out
+from pgrelay.delivery import Request, Webhook
+from pgrelay.doctor.trial import TryOut, try_out
 from pgrelay.observation import Observation
 from pgrelay.page.site import add_page
+from pgrelay.request import RequestBuilder
 from pgrelay.sealing import Keyring
+from pgrelay.transport import Probe
 from support import factories
 
 
@@ -94,17 +99,26 @@ class Api(NamedTuple):
         return Client(self.session, f"{self.url}/api/v1", token)
 
 
+async def nothing_sent(webhook: Webhook) -> tuple[Request, Probe]:
+    """Stands in for a test request, where the webhooks' URLs are not ours to call: it was accepted, so to speak."""
+    request = RequestBuilder(webhook, "pgrelay").build(factories.claim(), int(time.time()))
+    accepted = Probe(status=204, seconds={"whole": 0.01}, answered_at=datetime.now(UTC), by_proxy=True)
+    return request, accepted
+
+
 @asynccontextmanager
-async def serving_api(dsn: str, key: str = "") -> AsyncIterator[Api]:
-    """Serve it while the block lasts; `key` seals secrets."""
+async def serving_api(dsn: str, key: str = "", send: TryOut | None = None) -> AsyncIterator[Api]:
+    """Serve it while the block lasts; `key` seals secrets, `send` makes test requests instead of the transport."""
     observed: list[Observation] = []
 
     async def open_connection() -> Connection:
         return await connect(dsn, application_name="pgrelay api")
 
-    api = api_app(open_connection, observed.append, Keyring(key))
+    settings = factories.settings(dsn)
+    send = send or (lambda webhook: try_out(settings, webhook))
+    api = api_app(open_connection, observed.append, Keyring(key), send)
     served = make_app(unready=lambda: None, render_metrics=lambda _: (b"", "text/plain"), api=api)
-    add_page(served, api[SERVICES], lambda webhook: try_out(factories.settings(dsn), webhook))
+    add_page(served, api[SERVICES])
     async with (
         serving(served, "127.0.0.1:0") as url,
         aiohttp.ClientSession() as session,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jsonschema
@@ -10,6 +11,12 @@ from pgrelay.api import event_types, openapi
 from pgrelay.api.schemas import COMPONENTS
 from pgrelay.api.table import ROUTES
 from pgrelay.db.admin_webhooks import WRITABLE
+from pgrelay.delivery import ErrorKind, Failure
+from pgrelay.doctor.account import as_row
+from pgrelay.doctor.diagnosis import diagnose
+from pgrelay.request import RequestBuilder
+from pgrelay.transport import Certificate, Probe
+from support import factories
 
 
 def references(node: Any) -> set[str]:
@@ -56,6 +63,34 @@ def test_every_name_in_a_path_is_an_id():
 def test_what_may_be_written_over_the_api_is_what_the_database_layer_writes():
     for name in ("NewWebhook", "WebhookChange"):
         assert set(COMPONENTS[name]["properties"]) <= WRITABLE
+
+
+def test_all_that_a_test_request_may_tell_fits_its_schema():
+    now, request = (
+        datetime.now(UTC),
+        RequestBuilder(factories.webhook(), "pgrelay").build(factories.claim(), 0),
+    )
+    certificate = Certificate("CN=e.com", "CN=CA", ("e.com",), now - timedelta(days=1), now)
+    failed = Failure(ErrorKind.TLS, "no TLS")
+    for found in (
+        Probe(
+            seconds={"whole": 0.1}, failure=failed, certificate=certificate, addresses={"10.0.0.1": "private"}
+        ),
+        Probe(
+            address="10.0.0.1",
+            tls_version="TLSv1.3",
+            certificate=certificate,
+            verified=True,
+            seconds={"dns": 0.1, "whole": 0.2},
+            status=200,
+            headers={"Date": "Thu, 01 Jan 1970 00:00:00 GMT"},
+            body=b"\xff",
+            answered_at=now,
+        ),
+    ):
+        row = as_row(1, request, found, diagnose(found, request, 1))
+        told = json.loads(json.dumps(row, default=datetime.isoformat))
+        jsonschema.validate(told, COMPONENTS["Explained"])
 
 
 def test_columns_are_typed_as_postgres_renders_them():

@@ -127,6 +127,13 @@ def installed(owner="main", **faults):
             "pgrelay apply",
         ),
         (
+            [ORDERS],
+            installed(table_exists=False, renamed_to="public.sales"),
+            Level.ERROR,
+            "table public.orders is called public.sales now",
+            "Correct its table",
+        ),
+        (
             [],
             installed("shop", triggers_missing=("t",)),
             Level.ERROR,

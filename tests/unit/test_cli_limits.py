@@ -9,7 +9,7 @@ from pgrelay.cli.limits import limits_of, standing
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 WEBHOOK = {
     "is_active": True,
-    "paused": False,
+    "state": "healthy",
     "max_retry_attempts": 3,
     "retry_schedule": None,
     "max_concurrency": None,
@@ -91,13 +91,11 @@ def test_health_is_told_with_what_comes_next():
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({}, "active"),
-        ({"paused": True, "circuit_open": True}, "paused"),
-        ({"circuit_open": True}, "circuit open"),
-        ({"held_until": NOW}, "held"),
-        ({"is_active": False}, "inactive"),
+        ({}, "healthy"),
+        ({"state": "circuit open", "circuit_open": True}, "circuit open"),
+        ({"state": "inactive", "is_active": False}, "inactive"),
         (
-            {"is_active": False, "disabled_at": NOW - timedelta(days=1), "disabled_reason": "410 Gone"},
+            {"state": "disabled", "disabled_at": NOW - timedelta(days=1), "disabled_reason": "410 Gone"},
             "disabled by pgrelay 1 d ago: 410 Gone",
         ),
     ],

@@ -94,7 +94,7 @@ def test_the_worst_webhooks_are_those_with_most_failures_and_none_that_has_none(
         ({"held_until": NOW - timedelta(minutes=5)}, "mean"),
         (
             {"held_until": NOW + timedelta(minutes=5), "circuit_open": True},
-            "open circuit, probed in 5 min",
+            "circuit open, probed in 5 min",
         ),
     ],
 )

@@ -62,6 +62,10 @@ def test_the_name_of_another_owners_source_is_a_clash_even_if_it_is_defined_alik
     ("faults", "reason"),
     [
         ({"table_exists": False}, "table public.orders is gone"),
+        (
+            {"table_exists": False, "renamed_to": "public.sales"},
+            "table public.orders is called public.sales now",
+        ),
         ({"triggers_missing": ("zz_pgrelay_orders_insert",)}, "trigger zz_pgrelay_orders_insert is missing"),
         (
             {"triggers_disabled": ("zz_pgrelay_orders_insert",)},

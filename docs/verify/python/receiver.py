@@ -64,7 +64,8 @@ class Hook(BaseHTTPRequestHandler):
         key = hashlib.sha256(body).hexdigest() if CLASSIC else values[0]
         with lock:
             # Parse the body here, not before.
-            print("duplicate" if key in handled else "handled", key, flush=True)
+            said = "duplicate" if key in handled else "handled"
+            print(f"{said} {key}\n", end="", flush=True)  # one write, or another thread's line comes between
             handled.add(key)
         return self.answer(204)
 

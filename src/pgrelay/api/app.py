@@ -12,6 +12,7 @@ from pgrelay.api.serve import MAX_BODY, Services, endpoint, problems_as_json, re
 from pgrelay.api.table import ROUTES
 from pgrelay.db.connect import Connection
 from pgrelay.db.sessions import Sessions
+from pgrelay.doctor.trial import TryOut
 from pgrelay.observation import Observation
 from pgrelay.sealing import Keyring
 
@@ -39,13 +40,14 @@ def api_app(
     open_connection: Callable[[], Awaitable[Connection]],
     observe: Callable[[Observation], None],
     keys: Keyring,
+    try_out: TryOut,
 ) -> web.Application:
     """The REST API. `open_connection` opens one that was looked at: a primary, of a schema that this program knows.
 
-    `keys` seal and open webhooks' secrets; empty where they are kept in the clear.
+    `keys` seal and open webhooks' secrets; empty where they are kept in the clear. `try_out` sends test requests.
     """
     sessions = Sessions(open_connection, CONNECTIONS)
-    services = Services(sessions, Brake(time.monotonic), observe, keys)
+    services = Services(sessions, Brake(time.monotonic), observe, keys, try_out)
     app = web.Application()
     app[SERVICES] = services
     for route in ROUTES:

@@ -10,12 +10,13 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgrelay.api.problems import Fault, Problem, invalid
 from pgrelay.db.admin import Admin, Row
 from pgrelay.db.recall import recall, remember
 from pgrelay.db.tokens import Access, Role
+from pgrelay.doctor.trial import TryOut
 from pgrelay.sealing import Keyring
 
 DEFAULT_LIMIT = 50
@@ -29,6 +30,12 @@ class Answer:
     body: Any = None
     status: HTTPStatus = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Later(NamedTuple):
+    """What becomes of a call when its transaction is over, for somebody else is asked, who may take long."""
+
+    work: Callable[[TryOut], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _PROBLEMS = {
     428: "If-Match is missing.",
     429: "Too many tokens from this address were not good.",
     500: "A fault of pgrelay's own; its log says more.",
-    503: "The database cannot be used now, or not in time.",
+    503: "It cannot be done now: the database is away or slow, or too many receivers are tried out at once.",
 }
 
 

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from pgrelay.api.call import DEFAULT_LIMIT, MAX_LIMIT, Answer, Call
+from pgrelay.api.call import DEFAULT_LIMIT, MAX_LIMIT, Answer, Call, Later
 from pgrelay.api.fields import EVENT_PATTERN, ID, MOMENT, TEXT, Schema
 
-Work = Callable[[Call], Awaitable[Answer]]
+Work = Callable[[Call], Awaitable[Answer | Later]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ One text for three uses: requests are checked against it, the OpenAPI document c
 """
 
 from pgrelay.api.bodies import BODIES, SETTINGS
+from pgrelay.api.explained import EXPLAINED
 from pgrelay.api.fields import COUNT, FLAG, ID, MOMENT, TEXT, Schema, nullable, record, ref
+from pgrelay.db.webhook_states import STATES
 from pgrelay.delivery import ErrorKind, Status
 
 _SHOWN: Schema = {
@@ -21,6 +23,11 @@ _WEBHOOK: dict[str, Schema] = {
         "type": ["object", "null"],
         "additionalProperties": TEXT,
         "description": "Custom headers, their values masked; null where there are none.",
+    },
+    "state": {
+        "type": "string",
+        "enum": list(STATES),
+        "description": "How it is now. It changes without a new version.",
     },
     "disabled_at": {**nullable(MOMENT), "description": "When pgrelay itself made it inactive."},
     "disabled_reason": nullable(TEXT),
@@ -104,7 +111,10 @@ _PREVIEW: dict[str, Schema] = {
         "description": "How many a replay adds at most, by the webhook's limits and requests.",
     },
     "estimated_seconds": {**_SECONDS, "description": "How long it may take."},
-    "kept_since": {**nullable(MOMENT), "description": "Events from before then are gone."},
+    "kept_since": {
+        **nullable(MOMENT),
+        "description": "Events from before then are gone, or never were: pgrelay was installed then.",
+    },
     "warnings": {"type": "array", "items": TEXT},
 }
 _REPLAY: dict[str, Schema] = {
@@ -184,6 +194,7 @@ COMPONENTS: dict[str, Schema] = BODIES | {
             "events_matching": {**COUNT, "description": "Those of them that pass the filter."},
         }
     ),
+    "Explained": EXPLAINED,
     "ReplayStarted": record(
         {
             "deliveries": {**COUNT, "description": "How many there are, or would be."},

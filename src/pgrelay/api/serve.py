@@ -14,12 +14,13 @@ from aiohttp import web
 
 from pgrelay.api import problems, validate
 from pgrelay.api.auth import Brake, authenticated
-from pgrelay.api.call import Answer, Call
+from pgrelay.api.call import Answer, Call, Later
 from pgrelay.api.problems import Fault, Problem, invalid
 from pgrelay.api.route import Route
 from pgrelay.api.schemas import COMPONENTS
 from pgrelay.db.sessions import Sessions
 from pgrelay.db.tokens import Access, Role
+from pgrelay.doctor.trial import TryOut
 from pgrelay.errors import PgrelayError
 from pgrelay.observation import ApiChanged, ApiFailed, LoginRefused, Observation
 from pgrelay.sealing import Keyring
@@ -47,6 +48,7 @@ class Services(NamedTuple):
     brake: Brake
     observe: Callable[[Observation], None]
     keys: Keyring
+    try_out: TryOut
 
 
 def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -74,7 +76,8 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
         given = {} if body is None else validate.checked(body, await _body(route, request))
         async with services.sessions.session(access) as admin:
             call = Call(admin, access, path, query, given, versions, key, route.name, services.keys)
-            answer = await route.work(call)
+            made = await route.work(call)
+        answer = await made.work(services.try_out) if isinstance(made, Later) else made
         if route.changes:
             services.observe(ApiChanged(route.name, access.id, access.name, next(iter(path.values()), None)))
         return rendered(answer)

@@ -45,9 +45,9 @@ async def api(context: Context) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    api = api_app(open_connection, log_observation, context.keys)
+    api = api_app(open_connection, log_observation, context.keys, lambda webhook: try_out(settings, webhook))
     served = make_app(unready=lambda: None, render_metrics=lambda _: (b"", "text/plain"), api=api)
-    add_page(served, api[SERVICES], lambda webhook: try_out(settings, webhook))
+    add_page(served, api[SERVICES])
     async with serving(served, listen) as url:
         log_observation(HttpServing(url))
         await stopping.wait()

@@ -1,17 +1,13 @@
 """`pgrelay webhooks test --explain`: what the doctor found, on a terminal."""
 
-from dataclasses import asdict
-from typing import Any
-
 from pgrelay.cli.check import print_finding
 from pgrelay.cli.context import Context
 from pgrelay.cli.output import Output
 from pgrelay.db import admin_webhooks
-from pgrelay.delivery import Request, Webhook
 from pgrelay.doctor import diagnosis
+from pgrelay.doctor.account import as_row
 from pgrelay.doctor.finding import Finding
 from pgrelay.doctor.trial import try_out
-from pgrelay.transport import Probe
 
 
 async def explain(context: Context) -> int:
@@ -23,7 +19,7 @@ async def explain(context: Context) -> int:
     out.say("One signed test request, from this process and past the queue; no delivery is recorded.")
     request, found = await try_out(context.settings, webhook)
     findings = diagnosis.findings(found, request, row)
-    out.value(as_row(webhook, request, found, findings))
+    out.value(as_row(webhook.id, request, found, findings))
     tell(out, findings)
     return 0 if diagnosis.answered_well(found) else 1
 
@@ -31,27 +27,3 @@ async def explain(context: Context) -> int:
 def tell(out: Output, findings: list[Finding]) -> None:
     for finding in findings:
         print_finding(out, finding)
-
-
-def as_row(webhook: Webhook, request: Request, found: Probe, findings: list[Finding]) -> dict[str, Any]:
-    """All of it, for --json."""
-    failure = found.failure
-    return {
-        "id": webhook.id,
-        "ok": diagnosis.answered_well(found),
-        "status_code": found.status,
-        "error_kind": None if failure is None else failure.kind,
-        "error_message": None if failure is None else failure.message,
-        "addresses": [{"address": address, "refused": rule} for address, rule in found.addresses.items()],
-        "address": found.address,
-        "by_proxy": found.by_proxy,
-        "tls_version": found.tls_version,
-        "certificate_verified": found.verified,
-        "certificate": None if found.certificate is None else asdict(found.certificate),
-        "seconds": {step: round(took, 6) for step, took in found.seconds.items()},
-        "response_headers": found.headers or None,
-        "response_body": found.body.decode("utf-8", "replace"),
-        "clock_skew_seconds": diagnosis.skew(found),
-        "signature": diagnosis.signature(request),
-        "findings": [finding.as_row() for finding in findings],
-    }

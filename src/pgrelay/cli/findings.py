@@ -159,6 +159,8 @@ def _of_change(change: Change, has_file: bool) -> list[Finding]:
     mend = "pgrelay apply"
     if has_file and change.kind is Kind.LEAVE:
         mend = f"It belongs to {change.owner}: apply that configuration."
+    elif known is not None and not known.table_exists and change.kind is Kind.MEND:
+        mend = "Correct its table in the configuration, or take the source out, then: pgrelay apply"
     found = []
     if known is not None:
         found += [Finding(Level.ERROR, subject, fault, mend) for fault in known.broken()]

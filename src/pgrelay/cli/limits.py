@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pgrelay.cli.output import Row
-from pgrelay.cli.status import state
 from pgrelay.cli.text import count, listed
 from pgrelay.spans import duration, relative
 
@@ -14,7 +13,7 @@ _WAITS = 12
 def standing(row: Row, now: datetime) -> str:
     """Its state, and if pgrelay itself made it inactive, why."""
     if not row["disabled_at"]:
-        return state(row)
+        return str(row["state"])
     return f"disabled by pgrelay {relative(row['disabled_at'], now)}: {row['disabled_reason']}"
 
 

@@ -27,7 +27,7 @@ _FORWARD_TIMEOUT = 30.0
 
 async def listen(context: Context) -> int:
     """Until SIGINT or SIGTERM, which is its normal end."""
-    secret = await _secret(context)
+    secret, called = await _of_webhook(context)
     fixed: int | None = context.argument("status")
     # printed by this task alone, so that a reader who has gone ends the command and not one answer
     arrived: asyncio.Queue[Received | None] = asyncio.Queue()
@@ -38,25 +38,28 @@ async def listen(context: Context) -> int:
         asyncio.get_running_loop().add_signal_handler(number, arrived.put_nowait, None)
     url = await receiver.start(context.argument("host"), context.argument("port"))
     try:
-        _introduce(context, url, secret)
+        _introduce(context, url, secret, called)
         await _show(context, arrived)
     finally:
         await receiver.stop()
     return 0
 
 
-async def _secret(context: Context) -> str:
-    if context.argument("webhook") is not None:
-        async with context.admin() as admin:
-            return await admin_webhooks.secret(admin, context.argument("webhook"), context.keys)
-    return context.argument("secret") or generate_secret(os.urandom(32))
+async def _of_webhook(context: Context) -> tuple[str, str]:
+    """The secret to verify with; and of a webhook the URL that is called."""
+    if context.argument("webhook") is None:
+        return context.argument("secret") or generate_secret(os.urandom(32)), ""
+    async with context.admin() as admin:
+        secret = await admin_webhooks.secret(admin, context.argument("webhook"), context.keys)
+        return secret, (await admin_webhooks.webhook(admin, context.argument("webhook")))["url"]
 
 
 def _as_json(context: Context) -> bool:
     return bool(context.out.json or context.argument("output") == "json")
 
 
-def _introduce(context: Context, url: str, secret: str) -> None:
+def _introduce(context: Context, url: str, secret: str, called: str) -> None:
+    """`called`: the URL that its webhook has already."""
     out = context.out
     if _as_json(context):
         out.line({"url": url, "secret_key": secret})
@@ -68,7 +71,7 @@ def _introduce(context: Context, url: str, secret: str) -> None:
         out.say(
             f"As a webhook: pgrelay webhooks add --company ID --name local --url {url} --event '*' --secret {secret}"
         )
-    else:
+    elif not f"{called}/".startswith(f"{url}/"):
         out.say(f"As its address: pgrelay webhooks set {context.argument('webhook')} url={url}")
     out.say(
         "The daemon calls it if the configuration has network: {allow_http: true, allowed_networks: [127.0.0.0/8]}"

@@ -20,11 +20,11 @@ async def recapture(context: Context) -> int:
                 Column("event_type", "event"),
                 Column("resource_id", "resource"),
                 Column("occurred_at", "happened", lambda row: relative(row["occurred_at"], now)),
-                Column("result", show=_result, style=lambda row: "red" if row["message"] else ""),
+                Column("result", show=_result, style=lambda row: "red" if row["stays_open"] else ""),
             ],
             empty="There are no open capture errors.",
         )
-        failed = sum(row["message"] is not None for row in results)
+        failed = sum(row["stays_open"] for row in results)
         if failed:
             out.say(
                 f"{failed:,} of {len(results):,} failed again and stay open. Mend the rule: pgrelay apply --plan"

@@ -15,7 +15,7 @@ from pgrelay.spans import duration, relative
 _WEBHOOKS = 10
 _REPLAYS = 10
 _STATE_STYLES = {
-    "active": "green",
+    "healthy": "green",
     "failing": "red",
     "circuit open": "red",
     "disabled": "red",
@@ -123,7 +123,7 @@ def _print_webhooks(out: Output, webhooks: list[Row], health: Row, now: datetime
             Column("webhook_id", "id", right=True),
             Column("name"),
             Column("company_id", "company"),
-            Column("state", show=state, style=state_style),
+            Column("state", style=state_style),
             Column("failed_last_hour", "failed/h", right=True),
             Column("succeeded_last_hour", "ok/h", right=True),
             Column("success_rate", "rate", lambda row: rate(row["success_rate"]), right=True),
@@ -134,22 +134,9 @@ def _print_webhooks(out: Output, webhooks: list[Row], health: Row, now: datetime
     )
 
 
-def state(row: Row) -> str:
-    """A webhook's state in a word or two."""
-    if not row["is_active"]:
-        return "disabled" if row.get("disabled_at") else "inactive"
-    if row["paused"]:
-        return "paused"
-    if row.get("circuit_open"):
-        return "circuit open"
-    if row.get("held_until"):
-        return "held"
-    return "failing" if row.get("failed_last_hour") or row.get("attempts_failed_last_hour") else "active"
-
-
 def state_style(row: Row) -> str:
-    """Its colour."""
-    return _STATE_STYLES.get(state(row), "yellow")
+    """The colour of a webhook's state."""
+    return _STATE_STYLES.get(row["state"], "yellow")
 
 
 def rate(percent: float | None) -> str:

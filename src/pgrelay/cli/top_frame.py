@@ -146,7 +146,7 @@ def _state(row: Row, now: datetime) -> str:
     if row["paused"]:
         return "paused"
     if row["circuit_open"]:
-        return f"open circuit, probed {relative(row['held_until'], now)}"
+        return f"circuit open, probed {relative(row['held_until'], now)}"
     if row["held_until"] is not None and row["held_until"] > now:
         return f"held, goes on {relative(row['held_until'], now)}"
     return ""

@@ -7,7 +7,7 @@ from pgrelay.cli.limits import limits_of, standing
 from pgrelay.cli.options import read_options
 from pgrelay.cli.output import Column, Output, Row
 from pgrelay.cli.parser import UsageError
-from pgrelay.cli.status import rate, state, state_style
+from pgrelay.cli.status import rate, state_style
 from pgrelay.cli.text import count, printable
 from pgrelay.db import admin_checks, admin_webhooks
 from pgrelay.db.admin import Admin
@@ -26,7 +26,7 @@ async def list_webhooks(context: Context) -> int:
                 Column("id", right=True),
                 Column("company_id", "company"),
                 Column("name"),
-                Column("state", show=state, style=state_style),
+                Column("state", style=state_style),
                 Column("url"),
                 Column("subscribed_events", "events", lambda row: ", ".join(row["subscribed_events"])),
                 Column("success_rate", "rate", lambda row: rate(row["success_rate"]), right=True),

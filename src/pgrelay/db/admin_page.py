@@ -11,9 +11,9 @@ _BUCKETS = (
 
 
 async def conditions(admin: Admin, webhooks: list[int]) -> dict[int, Row]:
-    """State and figures of these webhooks, by id."""
+    """Health and figures of these webhooks, by id."""
     rows = await admin.rows(
-        f"select w.id, {STATE} as state, h.failures_in_row, h.failing_since, h.held_until,"
+        "select w.id, h.failures_in_row, h.failing_since, h.held_until,"
         " s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
         " s.attempts, s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
         f" from pgrelay.webhook_configurations w join {admin.schema}webhook_stats s on s.webhook_id = w.id"

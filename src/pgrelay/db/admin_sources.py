@@ -14,6 +14,11 @@ from pgrelay.plan import Change, Installed, Kind
 # Tables are found by joining the catalogs: to_regclass() raises where the role has no USAGE on the schema.
 _INSTALLED = """
 select s.name, s.owner, s.watched_table as "table", s.definition, c.oid is not null as table_exists,
+       case when c.oid is null then (
+           select format('%I.%I', rn.nspname, r.relname) from pg_trigger g join pg_class r on r.oid = g.tgrelid
+           join pg_namespace rn on rn.oid = r.relnamespace join pg_proc p on p.oid = g.tgfoid
+           where g.tgname = any (s.triggers) and g.tgparentid = 0 and p.proname = 'capture_' || s.name
+             and p.pronamespace = 'pgrelay'::regnamespace limit 1) end as renamed_to,
        array(select t from unnest(s.triggers) as t
              where not exists (select from pg_trigger g where g.tgrelid = c.oid and g.tgname = t)) as triggers_missing,
        array(select distinct g.tgname::text from pg_trigger g

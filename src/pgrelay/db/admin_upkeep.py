@@ -99,9 +99,9 @@ async def deadlines(admin: Admin) -> list[Row]:
 
 
 async def recapture(admin: Admin, source: str | None, error_id: int | None) -> list[Row]:
-    """Make the events of open capture errors: id, event_made and message of each."""
+    """Make the events of open capture errors: of each whether that was done, and what is to be said of it."""
     return await admin.rows(
-        "select r.id, e.source, e.event_type, e.resource_id, e.occurred_at, r.event_made, r.message"
+        "select r.id, e.source, e.event_type, e.resource_id, e.occurred_at, r.event_made, r.message, r.stays_open"
         " from pgrelay.recapture(%s, %s) as r join pgrelay.capture_errors e on e.id = r.id order by r.id",
         source,
         error_id,

@@ -16,9 +16,10 @@ from pgrelay.payloads import problem as payload_problem
 from pgrelay.sealing import Kept, Keyring, Unopened
 from pgrelay.signing import generate_secret, is_standard
 
-#: What all daemons know of it: failures since the last success, and the daemon that serves it alone.
+#: What all daemons know of it: its state in a word, failures since the last success, and what holds it back.
 HEALTH = (
-    "coalesce(h.failures_in_row, 0) as failures_in_row, h.failing_since, h.probe_wait is not null as circuit_open,"
+    f"{STATE} as state,"
+    " coalesce(h.failures_in_row, 0) as failures_in_row, h.failing_since, h.probe_wait is not null as circuit_open,"
     " case when h.probe_wait is not null or h.held_until > clock_timestamp() then h.held_until end as held_until"
 )
 _OWNER = (
@@ -29,9 +30,9 @@ _FIGURES = (
     "s.total_deliveries, s.successful_deliveries, s.failed_deliveries, s.success_rate::float8 as success_rate,"
     " s.last_triggered_at, s.pending_deliveries, s.oldest_pending_at"
 )
-#: What every role may see of a webhook in the table; its URL, secrets and header values not all may.
+#: What every role may see of a webhook in the table, and its state; its URL, secrets and header values not all may.
 _OPEN = (
-    "w.id, w.company_id, w.name, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
+    f"{STATE} as state, w.id, w.company_id, w.name, w.subscribed_events, w.is_active, w.paused, w.timeout_seconds,"
     " w.max_retry_attempts, w.retry_schedule, w.max_concurrency, w.rate_limit_per_second, w.ordering,"
     " w.payload_format, w.filter, w.disabled_at, w.disabled_reason, w.description, w.created_by,"
     " w.previous_secret_expires_at, w.secret_revealed_at, w.version, w.created_at, w.updated_at"
@@ -98,8 +99,8 @@ async def page(
     `name`: of those whose name holds this text, in upper or lower case; `state`: one of STATES.
     """
     return await admin.rows(
-        f"{_CLEAR if clear else _MASKED} left join {admin.schema}webhook_health h on h.webhook_id = w.id"
-        " where w.id > %(after)s and (%(company)s::text is null or w.company_id = %(company)s)"
+        f"{_configured(admin, clear)} where w.id > %(after)s"
+        " and (%(company)s::text is null or w.company_id = %(company)s)"
         " and (%(active)s::boolean is null or w.is_active = %(active)s)"
         " and (%(name)s::text is null or strpos(lower(w.name), lower(%(name)s)) > 0)"
         f" and (%(state)s::text is null or {STATE} = %(state)s) order by w.id limit %(limit)s",
@@ -115,8 +116,13 @@ async def page(
 async def configuration(admin: Admin, webhook_id: int, *, clear: bool, lock: bool = False) -> Row | None:
     """One webhook as `page` gives it, None if there is none; `lock` keeps others from changing it meanwhile."""
     return await admin.one(
-        f"{_CLEAR if clear else _MASKED} where w.id = %s{' for update of w' if lock else ''}", webhook_id
+        f"{_configured(admin, clear)} where w.id = %s{' for update of w' if lock else ''}", webhook_id
     )
+
+
+def _configured(admin: Admin, clear: bool) -> str:
+    """Reads webhooks as they are set, each with its state."""
+    return f"{_CLEAR if clear else _MASKED} left join {admin.schema}webhook_health h on h.webhook_id = w.id"
 
 
 async def reveal(admin: Admin, webhook_id: int, keys: Keyring = _NO_KEYS) -> str | None:

@@ -36,7 +36,8 @@ async def refuse_unknown_schema(
     """Raise SchemaMismatch when the schema is missing, older than this program, or newer and breaking."""
     row = await one(connection, "select to_regclass('pgrelay.schema_migrations') is not null")
     if row is None or not row[0]:
-        raise SchemaMismatch("there is no pgrelay schema in this database", "Run pgrelay migrate.")
+        found = f"there is no schema pgrelay in database {connection.info.dbname}"
+        raise SchemaMismatch(found, "Run pgrelay migrate.")
     known = {migration.number: migration for migration in (migrations() if shipped is None else shipped)}
     cursor = await connection.execute(
         "select number, breaking from pgrelay.schema_migrations order by number"

@@ -1,4 +1,4 @@
-"""How a webhook is, in one word: the first that fits. The page shows it, lists can be asked for it."""
+"""How a webhook is, in one word: the first that fits. API, page and commands show it; lists can be asked for it."""
 
 #: Word and condition, over w (webhook_configurations) and h (its webhook_health, if it has any), from the worst on.
 _WHEN = {

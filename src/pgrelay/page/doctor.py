@@ -1,11 +1,6 @@
 """The doctor: signed test requests past the queue. What each step of one tells; whether a new secret is taken up."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from http import HTTPStatus
-
-from pgrelay.api.problems import Problem
+from pgrelay.api.explain import place
 from pgrelay.db import admin_webhooks
 from pgrelay.db.admin import Row
 from pgrelay.delivery import Webhook
@@ -13,16 +8,12 @@ from pgrelay.doctor import diagnosis, proof
 from pgrelay.doctor.finding import Level
 from pgrelay.page.view import Later, Page, View
 
-#: Requests at a time; a receiver may take two minutes to answer.
-_AT_ONCE = 4
-_places = asyncio.Semaphore(_AT_ONCE)
-
 
 async def explain(view: View) -> Later:
     row, webhook = await _opened(view)
 
     async def work() -> Page:
-        async with _place():
+        async with place():
             request, found = await view.try_out(webhook)
         findings = diagnosis.findings(found, request, row)
         mends = " ".join(finding.mend for finding in findings if finding.level is not Level.INFO)
@@ -43,7 +34,7 @@ async def prove(view: View) -> Later:
     row, webhook = await _opened(view)
 
     async def work() -> Page:
-        async with _place():
+        async with place():
             _, found = await view.try_out(proof.alone(webhook))
             proved = diagnosis.answered_well(found)
             verifies = await proof.verifies(view.try_out, webhook) if proved else None
@@ -64,19 +55,6 @@ async def _opened(view: View) -> tuple[Row, Webhook]:
     view.refuse_readers()
     row = await view.ask("read_webhook")
     return row, await admin_webhooks.opened(view.admin, row["id"], view.keys)
-
-
-@asynccontextmanager
-async def _place() -> AsyncIterator[None]:
-    if _places.locked():
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "too-many-tests",
-            "too many receivers are tried out at the moment; come back in a few seconds",
-            headers={"Retry-After": "10"},
-        )
-    async with _places:
-        yield
 
 
 PATHS = [

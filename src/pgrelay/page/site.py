@@ -15,7 +15,6 @@ from pgrelay.api import problems, validate
 from pgrelay.api.problems import Problem
 from pgrelay.api.serve import Services
 from pgrelay.db.tokens import Access
-from pgrelay.doctor.trial import TryOut
 from pgrelay.errors import PgrelayError
 from pgrelay.observation import ApiFailed
 from pgrelay.page import (
@@ -70,9 +69,9 @@ _PATHS = [
 ]
 
 
-def add_page(app: web.Application, services: Services, try_out: TryOut) -> None:
+def add_page(app: web.Application, services: Services) -> None:
     """Serve the page at / of `app`, beside what it serves already."""
-    site = _Site(services, try_out)
+    site = _Site(services)
     for path in _PATHS:
         app.router.add_route(path.method, path.path, site.endpoint(path))
         if path.method == "GET":
@@ -101,9 +100,8 @@ async def _static(request: web.Request) -> web.Response:
 class _Site:
     """All that answers share."""
 
-    def __init__(self, services: Services, try_out: TryOut) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._try_out = try_out
         self._templates = look.templates()
 
     def endpoint(self, path: Path) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -147,7 +145,9 @@ class _Site:
         # empty fields of a search are no filter
         query = {name: value for name, value in request.query.items() if value.strip()}
         async with self._services.sessions.session(access) as admin:
-            view = View(admin, access, _ids(request), query, form, self._services.keys, self._try_out)
+            view = View(
+                admin, access, _ids(request), query, form, self._services.keys, self._services.try_out
+            )
             made = await path.work(view)
         return await made.work() if isinstance(made, Later) else made, view.changes
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from pgrelay.api import problems, validate
-from pgrelay.api.call import Call
+from pgrelay.api.call import Answer, Call
 from pgrelay.api.problems import Problem
 from pgrelay.api.route import Route
 from pgrelay.api.schemas import COMPONENTS
@@ -91,6 +91,7 @@ class View:
             self.keys,
         )
         answer = await route.work(call)
+        assert isinstance(answer, Answer), "what comes later the page does by itself"
         if route.changes:
             self.changes.append(
                 ApiChanged(route.name, self.access.id, self.access.name, next(iter(names.values()), None))

@@ -7,6 +7,8 @@ from pgrelay.errors import DatabaseUnavailable
 from pgrelay.observation import DaemonDeclaredDead, Observation
 from pgrelay.upkeep.chore import AFTER_FAILURE
 
+#: Seconds from the first beat to the second: the first comes before anybody knows whether notifications arrive.
+_SECOND_AFTER = 1.0
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -38,6 +40,7 @@ class Heartbeat:
         self._clock = clock
         self._held_until = float("-inf")
         self._held_since = float("inf")
+        self._has_beaten = False
 
     def began(self, moment: float) -> None:
         """A lease was taken or prolonged by a statement sent at `moment`."""
@@ -66,4 +69,5 @@ class Heartbeat:
                 await self._sign_on()
         except DatabaseUnavailable:
             return min(AFTER_FAILURE, self._lease / 5)
-        return self._lease / 5
+        first, self._has_beaten = not self._has_beaten, True
+        return min(_SECOND_AFTER, self._lease / 5) if first else self._lease / 5

@@ -148,8 +148,8 @@ def test_a_deadline_that_could_not_be_looked_at_fires_after_it_is_mended_and_rec
     orders.run("alter table orders rename to old_orders")
     assert orders.fire() == []
     orders.run("alter table old_orders rename to orders")
-    assert orders.run("select event_made, message from pgrelay.recapture()") == [
-        (False, "its deadline is armed again")
+    assert orders.run("select event_made, message, stays_open from pgrelay.recapture()") == [
+        (False, "its deadline is armed again", False)
     ]
     assert orders.run("select event_made from pgrelay.recapture()") == []
     assert orders.fire() == ["order.overdue"]

@@ -20,7 +20,9 @@ def recapture(shop: Shop, *arguments: object) -> list[tuple[bool, str | None]]:
     places = ", ".join(["%s"] * len(arguments))
     return [
         (made, message)
-        for _, made, message in shop.run(f"select * from pgrelay.recapture({places})", *arguments)
+        for made, message in shop.run(
+            f"select event_made, message from pgrelay.recapture({places})", *arguments
+        )
     ]
 
 

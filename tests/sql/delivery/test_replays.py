@@ -302,10 +302,24 @@ def test_a_preview_counts_estimates_and_warns(db: psycopg.Connection, slow: int)
     db.execute("update pgrelay.webhook_configurations set paused = true")
     start(db, slow)
     warnings = value(db, "select warnings from pgrelay.preview_replay(%s, '2020-01-01')", slow)
-    assert "gone" in warnings[0] and warnings[1].startswith("its webhook is paused")
+    assert warnings[0].startswith("pgrelay was installed ") and warnings[1].startswith(
+        "its webhook is paused"
+    )
     with pytest.raises(psycopg.Error) as refused:
         db.execute("select * from pgrelay.preview_replay(999, '2020-01-01')")
     assert refused.value.sqlstate == "PGR20"
+
+
+def test_a_preview_says_gone_only_of_what_once_was(db: psycopg.Connection, slow: int):
+    preview = "select warnings, kept_since from pgrelay.preview_replay(%s, '2020-01-01')"
+    ((young,), installed) = db.execute(preview, (slow,)).fetchone() or ()
+    written = value(db, "select to_char(%s at time zone 'UTC', 'YYYY-MM-DD HH24:MI \"UTC\"')", installed)
+    assert young == f"pgrelay was installed {written}: there are no events from before"
+    assert value(db, "select pgrelay.rotate('outbox', 0)") == "writing slot 1 now"
+    assert db.execute(preview, (slow,)).fetchone() == ([young], installed)
+    assert "emptied slot 0" in value(db, "select pgrelay.rotate('outbox', 0)")
+    ((old,), since) = db.execute(preview, (slow,)).fetchone() or ()
+    assert since > installed and "what was captured before is gone" in old
 
 
 def test_the_estimate_goes_by_recent_requests_and_leaves_room_for_live_ones(db: psycopg.Connection):
