@@ -16,7 +16,7 @@ from processor import backends, spent, spent_by
 from receivers import fast
 from results import Figure, at_least, at_most, summed_up
 from traffic import insert_rows
-from world import Client, Database, Loop, World, wait_for
+from world import Database, Loop, World, wait_for
 
 NAME = "drain"
 CONCURRENCY = 64
@@ -92,20 +92,13 @@ def _events(database: Database, loop: Loop, webhook_id: int, number: int) -> Tur
         return _measured(database, daemon, webhook_id, number)
 
 
-def pending(
-    database: Database,
-    loop: Loop,
-    webhook_id: int,
-    number: int,
-    config: Path | None = None,
-    client: Client = "own",
-) -> Turn:
+def pending(database: Database, loop: Loop, webhook_id: int, number: int, config: Path | None = None) -> Turn:
     """The deliveries are there, of a webhook that is paused, until the daemon is idle; then it is released."""
     with database.connect() as connection:
         connection.execute(
             "update pgrelay.webhook_configurations set paused = true where id = %s", (webhook_id,)
         )
-        with database.daemon(loop, config, client) as daemon:
+        with database.daemon(loop, config) as daemon:
             insert_rows(connection, number)
 
             def all_expanded() -> bool:

@@ -23,19 +23,14 @@ def request_builder(url: str) -> RequestBuilder:
     return RequestBuilder(webhook, DeliverySettings().user_agent)
 
 
-def client(tls: ssl.SSLContext | bool = True) -> aiohttp.ClientSession:
-    """An aiohttp session, as fast as one can be had."""
-    connector = aiohttp.TCPConnector(limit=0, ssl=tls)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-
 @asynccontextmanager
 async def session(tls: ssl.SSLContext | bool = True) -> AsyncIterator[Send]:
-    """Sends a request by an aiohttp session, and gives the status of the answer."""
-    async with client(tls) as opened:
+    """Sends a request and gives the status of the answer: an aiohttp session, as fast as one can be had."""
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
 
         async def send(request: Request) -> int:
-            async with opened.post(
+            async with client.post(
                 request.url, data=request.body, headers=request.headers, allow_redirects=False
             ) as answer:
                 await answer.read()

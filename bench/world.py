@@ -28,10 +28,7 @@ from pgrelay.demo.cluster import Cluster
 SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "max_connections": "200", "timezone": "UTC"}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 Loop = Literal["uvloop", "asyncio"]
-#: What the daemon makes its requests with.
-Client = Literal["own", "aiohttp"]
 
-_OVER_AIOHTTP = Path(__file__).with_name("over_aiohttp.py")
 _SAMPLE = Path(sys.modules[Cluster.__module__].__file__ or "").with_name("sample.sql")
 
 
@@ -108,15 +105,13 @@ class Database:
         self.settle()
 
     @contextmanager
-    def daemon(
-        self, loop: Loop = "uvloop", config: Path | None = None, client: Client = "own"
-    ) -> Iterator[int]:
+    def daemon(self, loop: Loop = "uvloop", config: Path | None = None) -> Iterator[int]:
         """Run a daemon, from when it has registered until it has stopped in good order; its pid."""
         log = self.directory / f"{self.name}.log"
         path = self.directory / f"{self.name}.yaml" if config is None else config
         words = ["run", *(["--no-uvloop"] if loop == "asyncio" else [])]
         with log.open("w") as stream, self.connect() as connection:
-            process = subprocess.Popen(pgrelay(path, *words, client=client), stdout=stream, stderr=stream)
+            process = subprocess.Popen(pgrelay(path, *words), stdout=stream, stderr=stream)
 
             def registered() -> bool:
                 found = connection.execute(
@@ -193,10 +188,9 @@ def sample_sources(*, joins: bool = True) -> list[dict[str, Any]]:
     return sources
 
 
-def pgrelay(config: Path, *words: str, client: Client = "own") -> list[str]:
-    """The command line of pgrelay, with its own HTTP client or an aiohttp session in its place."""
-    program = ["-m", "pgrelay"] if client == "own" else [str(_OVER_AIOHTTP)]
-    return [sys.executable, *program, "--config", str(config), *words]
+def pgrelay(config: Path, *words: str) -> list[str]:
+    """The command line of pgrelay."""
+    return [sys.executable, "-m", "pgrelay", "--config", str(config), *words]
 
 
 def wait_for(happened: Callable[[], bool], what: str, seconds: float, every: float = 0.05) -> None:
