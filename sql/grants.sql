@@ -22,7 +22,7 @@ begin
         end if;
         execute format('grant usage on schema pgrelay to %I', v_role);
         execute format('grant execute on function pgrelay.event_patterns(text), pgrelay.event_types(), pgrelay.use_token(bytea), pgrelay.any_token(),
-            pgrelay.tenant() to %I', v_role);
+            pgrelay.tenant(), pgrelay.webhook_state(boolean, timestamptz, boolean, double precision, timestamptz, integer) to %I', v_role);
         continue when v_role = 'pgrelay_tenant';
         execute format('grant execute on function pgrelay.unexpanded_events(), pgrelay.identity(), pgrelay.copy_problem(text),
             pgrelay.mask_url(text), pgrelay.blocking_delivery(bigint), pgrelay.why_waiting(bigint) to %I', v_role);

@@ -41,6 +41,7 @@
 \ir replay/stop_replay.sql
 \ir replay/feed_replays.sql
 \ir webhook/mask_url.sql
+\ir webhook/webhook_state.sql
 \ir webhook/check_webhook.sql
 \ir webhook/subscribe_webhook.sql
 \ir webhook/set_active.sql

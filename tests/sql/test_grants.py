@@ -28,7 +28,7 @@ MakeRole = Callable[..., Role]
 GROUPS = ("pgrelay_daemon", "pgrelay_admin", "pgrelay_reader", "pgrelay_tenant")
 
 #: What looks and changes nothing.
-FOR_ALL = {"event_patterns", "event_types", "use_token", "any_token", "tenant"}
+FOR_ALL = {"event_patterns", "event_types", "use_token", "any_token", "tenant", "webhook_state"}
 FOR_EVERYBODY_ELSE = FOR_ALL | {
     *("unexpanded_events", "identity", "copy_problem", "mask_url", "why_waiting", "blocking_delivery"),
     "filter_matches",

@@ -2,6 +2,7 @@
 
 import psycopg
 
+from pgrelay.db.webhook_states import STATES
 from support.database import Database
 from support.queue import (
     add_event,
@@ -225,3 +226,32 @@ def test_no_view_shows_a_secret_or_a_header_value_or_a_token_in_a_url(db: psycop
     assert "https://example.com/***/?a=***&***#***" in shown
     assert "T0p5ecret" not in shown
     assert "whsec_" not in shown
+
+
+def test_webhooks_says_in_a_word_how_each_is(db: psycopg.Connection) -> None:
+    changes = {
+        "disabled": "is_active = false, disabled_at = now(), paused = true",
+        "inactive": "is_active = false, paused = true",
+        "paused": "paused = true",
+    }
+    health = {
+        "circuit open": "60, now() + interval '1 minute'",
+        "held": "null, now() + interval '1 minute'",
+        "failing": "null, now() - interval '1 minute'",
+    }
+    expected = {}
+    for word in (*changes, *health, "healthy"):
+        webhook = add_webhook(db)
+        expected[webhook] = word
+        if word in changes:
+            db.execute(
+                f"update pgrelay.webhook_configurations set {changes[word]} where id = {webhook}".encode()
+            )
+        if word != "healthy":  # also of those that are not called: what a person decided goes before
+            details = health.get(word, "60, now() + interval '1 minute'")
+            db.execute(
+                "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries, probe_wait, held_until)"
+                f" values ({webhook}, 3, 1, {details})".encode()
+            )
+    assert dict(db.execute("select id, state from pgrelay.webhooks").fetchall()) == expected
+    assert set(expected.values()) == set(STATES)
