@@ -51,7 +51,7 @@ begin
             pgrelay.finish_pending(bigint[], text, text), pgrelay.ring_bell(),
             pgrelay.sign_on(text, text, integer, text, double precision), pgrelay.lift_sequences(),
             pgrelay.heartbeat(bigint, double precision, boolean, text), pgrelay.sign_off(bigint),
-            pgrelay.glance(), pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer),
+            pgrelay.glance(), pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer, boolean),
             pgrelay.fold_metrics(integer), pgrelay.rotate(text, double precision), pgrelay.feed_position(), pgrelay.keep_needed(smallint),
             pgrelay.drop_kept(), pgrelay.feed_replays(integer, bigint), pgrelay.replay_pace(bigint), pgrelay.prune(double precision), pgrelay.adopt(text, text),
             pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.seal_webhook(bigint, integer, text, text, jsonb)

@@ -17,7 +17,8 @@ create table pgrelay.schema_migrations (
     applied_by  text not null default session_user
 );
 comment on table pgrelay.schema_migrations is 'Numbered migrations that were applied, in order.';
-comment on column pgrelay.schema_migrations.digest is 'SHA-256 of the file; empty when psql applied it.';
+comment on column pgrelay.schema_migrations.digest is
+    'SHA-256 of the file that was applied: a program that ships another one does not run. Empty when psql applied it, and not compared.';
 comment on column pgrelay.schema_migrations.breaking is 'A program that does not ship this migration must not run.';
 
 create table pgrelay.schema_objects (

@@ -20,7 +20,7 @@ begin
     delete from pgrelay.replays where id = any (array(
         select r.id from pgrelay.replays r where r.ended_at < v_before and not exists (select from pgrelay.delivery_queue q where q.replay_id = r.id)
         order by r.id limit v_bite for update skip locked));
-    delete from pgrelay.idempotency_keys where created_at < clock_timestamp() - interval '1 day';
+    delete from pgrelay.idempotency_keys where created_at < now() - interval '1 day';
     perform pgrelay.release_ended();
 end
 $$;

@@ -136,3 +136,33 @@ def test_what_is_counted_is_seen_and_folded_without_walking_over_what_was_folded
         "insert into pgrelay.metric_deltas overriding system value select 5, 1, now(), 1, 0, 1, 0, 5, '{}', now()"
     )
     assert value(db, fold) == 1
+
+
+def test_deadlines_are_seen_and_fired_without_walking_over_those_that_fired_under_an_old_snapshot(
+    database: Database, db: psycopg.Connection
+) -> None:
+    armed = (
+        "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)"
+        " select 'none', 'e', n::text, clock_timestamp() + %s::interval from generate_series(1, %s) as n"
+    )
+    glance, fire = "select * from pgrelay.glance()", "select * from pgrelay.fire_deadlines(1000, false)"
+
+    def cost() -> tuple[int, int]:
+        db.execute(armed, ("-1 second", 1))
+        return buffers(db, glance), buffers(db, fire)
+
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.deadlines")
+        before = [cost() for _ in range(2)][-1]
+        db.execute(armed, ("-1 hour", 20_000))
+        assert db.execute("select dropped from pgrelay.fire_deadlines(50000)").fetchone() == (20_000,)
+        after = cost()
+        assert after[0] <= 2 * before[0] and after[1] <= 2 * before[1]
+        # what is left aside so is taken by the look at all
+        db.execute(armed, ("-1 hour", 3))
+        assert db.execute("select dropped, next_in from pgrelay.fire_deadlines(9, false)").fetchone() == (
+            0,
+            None,
+        )
+        assert db.execute("select dropped, next_in from pgrelay.fire_deadlines(9)").fetchone() == (3, None)

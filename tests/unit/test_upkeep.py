@@ -111,6 +111,26 @@ async def test_all_deadlines_that_passed_are_fired_however_many():
     assert observed == [DeadlinesFired(150, 50), DeadlinesFired(200, 0), DeadlinesFired(1, 0)]
 
 
+async def test_deadlines_that_passed_long_ago_are_looked_for_at_first_and_every_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+    found = [200, 0, 0, 0, 0]
+    clock = SimpleNamespace(now=1000.0)
+
+    async def fire(limit: int, everything: bool) -> SimpleNamespace:
+        asked.append(everything)
+        return SimpleNamespace(fired=found.pop(0), dropped=0)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.now)
+    chore = FireDeadlines(fire, wake=lambda: None, observe=lambda _: None)
+    await chore.once()
+    assert asked == [True, True], "all of them, until there are no more"
+    for clock.now in (1001.0, 1029.0, 1030.0):
+        await chore.once()
+    assert asked[2:] == [False, False, True]
+
+
 class Called:
     """Who was called, and when it was so far."""
 

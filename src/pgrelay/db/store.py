@@ -326,9 +326,9 @@ class Store:
         """Take back what dead daemons held."""
         return [Lapsed(*row) for row in await self._rows("select * from pgrelay.release_lapsed()")]
 
-    async def fire_deadlines(self, limit: int = 200) -> Deadlines:
+    async def fire_deadlines(self, limit: int, everything: bool) -> Deadlines:
         """Make the events of deadlines that passed."""
-        rows = await self._rows("select * from pgrelay.fire_deadlines(%s)", limit)
+        rows = await self._rows("select * from pgrelay.fire_deadlines(%s, %s)", limit, everything)
         return Deadlines(*rows[0])
 
     async def feed_replays(self) -> list[Fed]:
