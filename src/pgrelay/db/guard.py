@@ -68,7 +68,7 @@ def refuse_changed(applied: Mapping[int, str], shipped: Iterable[Migration]) -> 
             raise SchemaMismatch(
                 f"migration {number:04d} was applied from another file than this version of pgrelay ships,"
                 " so the tables may not be what it expects",
-                "Run the version of pgrelay that applied it. Once the tables are as this version's file has them, say so:"
+                "Run the version that applied it. Once the tables are as this version's file has them, say so:"
                 f" update pgrelay.schema_migrations set digest = '{digest}' where number = {number};",
             )
 
