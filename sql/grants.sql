@@ -53,7 +53,8 @@ begin
             pgrelay.heartbeat(bigint, double precision, boolean, text), pgrelay.sign_off(bigint),
             pgrelay.glance(), pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer, boolean),
             pgrelay.fold_metrics(integer), pgrelay.rotate(text, double precision), pgrelay.feed_position(), pgrelay.keep_needed(smallint),
-            pgrelay.drop_kept(), pgrelay.feed_replays(integer, bigint), pgrelay.replay_pace(bigint), pgrelay.prune(double precision), pgrelay.adopt(text, text),
+            pgrelay.spared(smallint, double precision), pgrelay.set_aside(smallint, integer), pgrelay.drop_kept(), pgrelay.sweep(),
+            pgrelay.feed_replays(integer, bigint), pgrelay.replay_pace(bigint), pgrelay.prune(double precision), pgrelay.adopt(text, text),
             pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.seal_webhook(bigint, integer, text, text, jsonb)
             to pgrelay_daemon;
     end if;

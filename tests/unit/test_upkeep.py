@@ -250,14 +250,30 @@ async def test_every_ring_is_moved_by_its_own_retention_and_small_tables_by_the_
 
     async def rotate(ring: str, seconds: float) -> str | None:
         rotated.append((ring, seconds))
-        return None
+        return "emptied slot 3" if len(rotated) == 1 else None
 
     async def prune(seconds: float) -> None:
         pruned.append(seconds)
 
-    made = Retain(rotate, prune, retention=lambda: {"outbox": 10.0, "delivery_attempts": 30.0})
+    made = Retain(rotate, prune, answers(None), retention=lambda: {"outbox": 10.0, "delivery_attempts": 30.0})
     assert await made.once() == 60.0
-    assert rotated == [("outbox", 10.0), ("delivery_attempts", 30.0)] and pruned == [30.0]
+    # again at once where it did something
+    assert rotated == [("outbox", 10.0), ("outbox", 10.0), ("delivery_attempts", 30.0)] and pruned == [30.0]
+
+
+async def test_the_queue_is_swept_the_less_often_the_longer_that_takes(monkeypatch: pytest.MonkeyPatch):
+    clock = SimpleNamespace(now=1000.0)
+    swept: list[float] = []
+
+    async def sweep() -> None:
+        swept.append(clock.now)
+        clock.now += 0.5
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.now)
+    made = Retain(answers(None), answers(None), sweep, retention=lambda: {"outbox": 10.0})
+    for clock.now in (1000.0, 1060.0, 1500.0, 1501.0, 1999.0):
+        await made.once()
+    assert swept == [1000.0, 1501.0]
 
 
 async def test_capture_errors_are_told_when_their_number_changes():

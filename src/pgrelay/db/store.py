@@ -359,6 +359,10 @@ class Store:
         """Delete old rows of the small tables."""
         await self._rows("select pgrelay.prune(%s)::text", retention)
 
+    async def sweep(self) -> None:
+        """What is found only by reading the queue as a whole."""
+        await self._rows("select pgrelay.sweep()::text")
+
     async def notification_queue_usage(self) -> float:
         """How full the server's notification queue is, 0 to 1."""
         rows = await self._rows("select pg_notification_queue_usage()")
