@@ -30,7 +30,7 @@ class Retain:
         retention = self._retention()
         for ring, seconds in retention.items():
             while await self._rotate(ring, seconds):
-                await asyncio.sleep(0.05)  # others have the connection between two steps
+                pass  # in steps, between which others have the connection
         await self._prune(max(retention.values()))
         loop = asyncio.get_running_loop()
         began = loop.time()
