@@ -44,6 +44,7 @@ declare
     v_found bigint;
     -- whether anybody has such a thing at all: what nobody has costs nothing
     v_ordered boolean;
+    v_released_since xid8 := pgrelay.order_releases_since();
     v_held boolean := exists (select from pgrelay.webhook_health);
     v_owned boolean := exists (select from pgrelay.webhook_owners);
     v_judge_until timestamptz := pgrelay.judge_until();
@@ -60,10 +61,10 @@ begin
         return;
     end if;
     v_ordered := exists (select from pgrelay.webhook_configurations w where w.ordering = 'resource')
-        or exists (select from pgrelay.order_releases);
+        or exists (select from pgrelay.order_releases r where r.xid >= v_released_since);
     if v_ordered then
         perform pgrelay.lock_order(false);
-        perform pgrelay.order_released();
+        perform pgrelay.order_released(v_released_since);
     end if;
     select * into v_last from pgrelay.feed_windows order by id desc limit 1;
     if not found then

@@ -19,7 +19,7 @@ begin
     insert into pgrelay.delivery_history (id, webhook_id, event_id, event_slot, status, attempts, lease_no, last_status_code, last_error, created_at, replay_id)
     select id, webhook_id, event_id, event_slot, p_status, attempts, lease_no, last_status_code, p_reason, created_at, replay_id from gone;
     get diagnostics v_count = row_count;
-    if v_count > 0 and exists (select from pgrelay.order_releases) then perform pgrelay.ring_bell(); end if;
+    if v_count > 0 and exists (select from pgrelay.order_releases r where r.xid = pg_current_xact_id()) then perform pgrelay.ring_bell(); end if;
     return v_count;
 end
 $$;

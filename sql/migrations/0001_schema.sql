@@ -339,10 +339,13 @@ create index delivery_queue_due_idx on pgrelay.delivery_queue (webhook_id, next_
 
 create table pgrelay.order_releases (
     webhook_id  bigint not null,
-    order_key   bigint not null
+    order_key   bigint not null,
+    xid         xid8 not null default pg_current_xact_id()
 );
+create index order_releases_xid_idx on pgrelay.order_releases (xid);
 comment on table pgrelay.order_releases is
     'Resources of which a delivery was cancelled, expired, or added by hand: the daemon looks which one is next. Usually empty.';
+comment on column pgrelay.order_releases.xid is 'The transaction that left it: those that were looked at are not walked over while an old snapshot is held.';
 
 create sequence pgrelay.history_slot minvalue 0 maxvalue 7 start 0 cycle;
 comment on sequence pgrelay.history_slot is 'The ring slot that finished deliveries are written to.';

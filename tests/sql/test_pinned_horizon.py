@@ -106,6 +106,32 @@ def test_recording_costs_the_same_after_thousands_that_were_sent_in_order_under_
         assert cost() <= 2 * before
 
 
+def test_expanding_costs_the_same_after_thousands_of_deliveries_in_order_were_cancelled_under_an_old_snapshot(
+    database: Database, db: psycopg.Connection
+) -> None:
+    add_webhook(db, "1", ordering="resource")
+    add_webhook(db, "2")
+    daemon = sign_on(db)
+
+    def cost() -> int:
+        add_events(db, 1, company_id="2")
+        return buffers(db, "select * from pgrelay.expand(%s, 1000, 1000, '{}', '{}', 1000)", daemon)
+
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.delivery_queue")
+        before = [cost() for _ in range(2)][-1]
+        for _ in range(20):
+            add_events(db, 2 * BATCH)
+            expand(db, daemon, room=0)
+            cancelled = "select pgrelay.finish_pending(array(select id from pgrelay.delivery_queue where webhook_id = 1), %s, '')"
+            assert value(db, cancelled, "cancelled") == 2 * BATCH
+        expand(db, daemon)
+        expand(db, daemon)
+        assert value(db, "select count(*) from pgrelay.order_releases") == 0
+        assert cost() <= 2 * before
+
+
 def test_what_is_counted_is_seen_and_folded_without_walking_over_what_was_folded_under_an_old_snapshot(
     database: Database, db: psycopg.Connection
 ) -> None:
