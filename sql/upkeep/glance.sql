@@ -26,11 +26,14 @@ begin
          where d.fire_at > v_lately order by d.fire_at, d.id limit 1),
         exists (select from pgrelay.delivery_queue q
                 where q.expires_at is not null and q.status = 'pending' and q.expires_at <= v_now and q.expires_at > v_lately),
-        exists (select from pgrelay.daemons d where d.ended_at is null and d.lease_until < v_now),
+        alive.lapsed,
         exists (select from pgrelay.metric_deltas m
                 where m.id > (select coalesce(pg_sequence_last_value('pgrelay.metric_deltas_id_seq'), 0) - 1000)),
         exists (select from pgrelay.replays p where p.status = 'running'),
-        (select count(*)::integer from pgrelay.daemons d where d.ended_at is null);
+        alive.daemons
+    -- once for both: their rows, which every heartbeat updates, have thousands of versions after a day under an old snapshot
+    from (select count(*)::integer as daemons, coalesce(bool_or(d.lease_until < v_now), false) as lapsed
+          from pgrelay.daemons d where d.ended_at is null) as alive;
 end
 $$;
 comment on function pgrelay.glance() is 'Whether anything waits to be done. Called by every daemon about once a second.';

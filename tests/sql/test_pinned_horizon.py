@@ -158,6 +158,13 @@ def test_what_is_counted_is_seen_and_folded_without_walking_over_what_was_folded
             pass
         db.execute("select setval('pgrelay.metric_deltas_id_seq', 1000000)")
         assert cost(glance) <= 2 * before[0] and cost(fold) <= 2 * before[1]
+        # totals that were changed thousands of times cost no more
+        for _ in range(6000):
+            db.execute(counted.replace("20000", "1").encode())
+            db.execute(fold.encode())
+        db.execute("select setval('pgrelay.metric_deltas_id_seq', 2000000)")
+        assert cost(fold) <= 2 * before[1]
+        assert db.execute("select attempts from pgrelay.webhook_totals").fetchall() == [(26_007,)]
     db.execute(
         "insert into pgrelay.metric_deltas overriding system value select 5, 1, now(), 1, 0, 1, 0, 5, '{}', now()"
     )
