@@ -179,6 +179,7 @@ comment on table pgrelay.capture_errors is
     'Changes whose event could not be made, with the row before and after. Mend the rule, then call pgrelay.recapture().';
 comment on column pgrelay.capture_errors.event_type is 'The rule that failed.';
 create index capture_errors_open_idx on pgrelay.capture_errors (id) where recaptured_at is null;
+create index capture_errors_recaptured_idx on pgrelay.capture_errors (recaptured_at) where recaptured_at is not null;
 
 -- Webhooks -----------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 create or replace function pgrelay.prune(p_retention_seconds double precision)
 returns void language plpgsql set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 -- Small tables, in small bites: feed positions but the last hundred, old minutes, daemons and deadline firings past
 -- retention, replays that ended, yesterday's idempotency keys.

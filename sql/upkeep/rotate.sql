@@ -18,8 +18,8 @@ declare
                                                      when 'delivery_attempts' then 'attempts_slot' end;
     v_now timestamptz := clock_timestamp();
     v_span interval := p_retention_seconds / 6 * interval '1 second';
-    v_current smallint := coalesce(pg_sequence_last_value(v_sequence), 0);
-    v_next smallint := (v_current + 1) % 8;
+    v_current smallint;
+    v_next smallint;
     v_opened timestamptz;
     v_done text[] := '{}';
     v_emptied smallint;
@@ -32,6 +32,9 @@ begin
         raise exception using errcode = 'PGR25', message = format('there is no ring %s', p_ring), hint = 'See pgrelay.ring_slots.';
     end if;
     if not pg_try_advisory_xact_lock(hashtext('pgrelay'), hashtext('rotate ' || p_ring)) then return null; end if;
+    -- read behind the lock: another daemon may have moved it just now
+    v_current := coalesce(pg_sequence_last_value(v_sequence), 0);
+    v_next := (v_current + 1) % 8;
     perform set_config('lock_timeout', '100ms', true);
     update pgrelay.ring_slots set closed_at = v_now
     where ring = p_ring and slot <> v_current and opened_at is not null and closed_at is null;

@@ -261,6 +261,27 @@ async def test_every_ring_is_moved_by_its_own_retention_and_small_tables_by_the_
     assert rotated == [("outbox", 10.0), ("outbox", 10.0), ("delivery_attempts", 30.0)] and pruned == [30.0]
 
 
+async def test_a_ring_that_cannot_be_moved_is_told_and_keeps_nothing_else_from_being_done():
+    done: list[str] = []
+
+    async def rotate(ring: str, seconds: float) -> str | None:
+        done.append(ring)
+        if ring == "outbox":
+            raise Refused("canceling statement due to statement timeout")
+        return None
+
+    async def prune(seconds: float) -> None:
+        done.append("prune")
+
+    async def sweep() -> None:
+        done.append("sweep")
+
+    made = Retain(rotate, prune, sweep, retention=lambda: {"outbox": 10.0, "delivery_attempts": 30.0})
+    with pytest.raises(Refused, match="timeout"):
+        await made.once()
+    assert done == ["outbox", "delivery_attempts", "prune", "sweep"]
+
+
 async def test_the_queue_is_swept_the_less_often_the_longer_that_takes(monkeypatch: pytest.MonkeyPatch):
     clock = SimpleNamespace(now=1000.0)
     swept: list[float] = []

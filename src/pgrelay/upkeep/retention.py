@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from pgrelay.errors import DatabaseUnavailable, PgrelayError
+
 
 class Retain:
     """Moves the rings on, prunes the small tables, and sweeps the queue."""
@@ -28,9 +30,15 @@ class Retain:
 
     async def once(self) -> float:
         retention = self._retention()
+        failed: PgrelayError | None = None
         for ring, seconds in retention.items():
-            while await self._rotate(ring, seconds):
-                pass  # in steps, between which others have the connection
+            try:
+                while await self._rotate(ring, seconds):
+                    pass  # in steps, between which others have the connection
+            except DatabaseUnavailable:
+                raise
+            except PgrelayError as error:
+                failed = error  # one ring that does not move keeps nothing else
         await self._prune(max(retention.values()))
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -38,4 +46,6 @@ class Retain:
             await self._sweep()
             ended = loop.time()
             self._swept_until = ended + (ended - began) / self.share
+        if failed is not None:
+            raise failed
         return self.every
