@@ -111,7 +111,7 @@ declare
 begin
     select array_agg(q.id), array_agg(distinct q.event_id) into v_deliveries, v_events
     from (select id, event_id from pgrelay.delivery_queue
-          where event_slot = p_slot and status = 'pending' limit p_limit for update skip locked) as q;
+          where event_slot = p_slot and status <> 'in_flight' limit p_limit for update skip locked) as q;
     deliveries := coalesce(cardinality(v_deliveries), 0);
     events := 0;
     if deliveries = 0 then return; end if;

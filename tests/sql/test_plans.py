@@ -189,6 +189,27 @@ def test_webhooks_that_have_become_many_since_they_were_analysed_are_read_one_by
     check(done, 12 * many)
 
 
+def test_deliveries_that_a_person_or_their_lifetime_ends_are_looked_up_whatever_was_planned_when_there_were_none(
+    db: psycopg.Connection,
+) -> None:
+    webhook = add_webhook(db)
+    db.execute("alter table pgrelay.delivery_queue set (autovacuum_enabled = false)")
+    db.execute("analyze pgrelay.delivery_queue")
+    verbs = (
+        "select pgrelay.expire_deliveries()",
+        "select pgrelay.cancel_delivery(7)",
+        "select pgrelay.retry_delivery(8)",
+    )
+    for _ in range(10):
+        for verb in verbs:
+            db.execute(verb.encode())
+    fill(db, [webhook])
+    for verb in verbs:
+        with reads(db) as done:
+            db.execute(verb.encode())
+        check(done, 20)
+
+
 def test_what_lies_in_the_future_is_not_read_to_find_what_is_due(db: psycopg.Connection) -> None:
     webhook = add_webhook(db)
     db.execute(
