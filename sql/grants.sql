@@ -43,7 +43,7 @@ begin
             pgrelay.note_results(bigint[], boolean[], integer[], integer[], double precision[], boolean[], integer, double precision,
                 double precision, double precision, integer), pgrelay.expire_deliveries(integer), pgrelay.lock_order(boolean),
             pgrelay.filter_matches(text, text, timestamptz), pgrelay.judge_until(),
-            pgrelay.order_key(text, text), pgrelay.order_after(bigint[], bigint[]), pgrelay.order_releases_since(), pgrelay.order_released(xid8), pgrelay.tell_failed(bigint[]),
+            pgrelay.order_key(text, text), pgrelay.order_after(bigint[], bigint[]), pgrelay.order_released(xid8), pgrelay.tell_failed(bigint[]),
             pgrelay.tell_operator(text, text, text, json),
             pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],
                 integer[], text[], text[], double precision[], text[], text[], text[], boolean, integer[]),

@@ -43,17 +43,6 @@ end
 $$;
 comment on function pgrelay.order_after(bigint[], bigint[]) is 'Makes the next delivery of each of these resources due.';
 
-create or replace function pgrelay.order_releases_since()
-returns xid8 language sql stable set search_path = pg_catalog, pg_temp
-as $$
--- What order_releases holds of transactions before this one was done by an earlier step of expanding.
---
--- A step does what it sees in order_releases, and takes the snapshot of its window after that. So the step after a window
--- has seen all that is visible in the window's snapshot: the last window but one has such a step behind it.
-select coalesce((select pg_snapshot_xmin(w.to_snapshot) from pgrelay.feed_windows w order by w.id desc offset 1 limit 1), '0')
-$$;
-comment on function pgrelay.order_releases_since() is 'From which transaction on rows of order_releases may wait to be looked at.';
-
 create or replace function pgrelay.order_released(p_since xid8)
 returns integer language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off

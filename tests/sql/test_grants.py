@@ -55,7 +55,7 @@ FOR_DAEMONS = FOR_EVERYBODY_ELSE | {
     "sign_on", "lift_sequences", "heartbeat", "sign_off", "glance", "release_lapsed", "release_ended", "cancel_orphans", "fire_deadlines",
     "fold_metrics", "rotate", "feed_position", "keep_needed", "drop_kept", "spared", "set_aside", "sweep", "prune", "adopt",
     "owned_elsewhere", "grant_probes", "note_results", "disable_webhook", "expire_deliveries", "tell_failed", "tell_operator",
-    "lock_order", "order_key", "order_after", "order_releases_since", "order_released", "seal_with", "webhooks_to_seal", "seal_webhook",
+    "lock_order", "order_key", "order_after", "order_released", "seal_with", "webhooks_to_seal", "seal_webhook",
     "feed_replays", "replay_pace",
 }  # fmt: skip
 
