@@ -43,7 +43,7 @@ begin
             pgrelay.note_results(bigint[], boolean[], integer[], integer[], double precision[], boolean[], integer, double precision,
                 double precision, double precision, integer), pgrelay.expire_deliveries(integer), pgrelay.lock_order(boolean),
             pgrelay.filter_matches(text, text, timestamptz), pgrelay.judge_until(),
-            pgrelay.order_key(text, text), pgrelay.order_after(bigint[], bigint[]), pgrelay.order_released(), pgrelay.tell_failed(bigint[]),
+            pgrelay.order_key(text, text), pgrelay.order_after(bigint[], bigint[]), pgrelay.order_released(xid8), pgrelay.tell_failed(bigint[]),
             pgrelay.tell_operator(text, text, text, json),
             pgrelay.record_outcomes(bigint, text, bigint[], integer[], text[], bigint[], bigint[], integer[], double precision[], integer[],
                 integer[], text[], text[], double precision[], text[], text[], text[], boolean, integer[]),
@@ -51,9 +51,10 @@ begin
             pgrelay.finish_pending(bigint[], text, text), pgrelay.ring_bell(),
             pgrelay.sign_on(text, text, integer, text, double precision), pgrelay.lift_sequences(),
             pgrelay.heartbeat(bigint, double precision, boolean, text), pgrelay.sign_off(bigint),
-            pgrelay.glance(), pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer),
+            pgrelay.glance(), pgrelay.release_lapsed(), pgrelay.release_ended(), pgrelay.cancel_orphans(), pgrelay.fire_deadlines(integer, boolean),
             pgrelay.fold_metrics(integer), pgrelay.rotate(text, double precision), pgrelay.feed_position(), pgrelay.keep_needed(smallint),
-            pgrelay.drop_kept(), pgrelay.feed_replays(integer, bigint), pgrelay.replay_pace(bigint), pgrelay.prune(double precision), pgrelay.adopt(text, text),
+            pgrelay.spared(smallint, double precision), pgrelay.set_aside(smallint, integer), pgrelay.drop_kept(), pgrelay.sweep(),
+            pgrelay.feed_replays(integer, bigint), pgrelay.replay_pace(bigint), pgrelay.prune(double precision), pgrelay.adopt(text, text),
             pgrelay.seal_with(text), pgrelay.webhooks_to_seal(text), pgrelay.seal_webhook(bigint, integer, text, text, jsonb)
             to pgrelay_daemon;
     end if;

@@ -62,6 +62,7 @@
 \ir upkeep/fold_metrics.sql
 \ir upkeep/rotate.sql
 \ir upkeep/prune.sql
+\ir upkeep/sweep.sql
 \ir upkeep/adopt.sql
 
 -- What people read

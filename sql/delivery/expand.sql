@@ -44,6 +44,9 @@ declare
     v_found bigint;
     -- whether anybody has such a thing at all: what nobody has costs nothing
     v_ordered boolean;
+    -- A step does what it sees in order_releases, and takes the snapshot of its window after that. So the step after a window
+    -- has done all that is visible in it: what the last window but one shows is done, and not walked over.
+    v_released_since xid8 := coalesce((select pg_snapshot_xmin(w.to_snapshot) from pgrelay.feed_windows w order by w.id desc offset 1 limit 1), '0');
     v_held boolean := exists (select from pgrelay.webhook_health);
     v_owned boolean := exists (select from pgrelay.webhook_owners);
     v_judge_until timestamptz := pgrelay.judge_until();
@@ -60,10 +63,10 @@ begin
         return;
     end if;
     v_ordered := exists (select from pgrelay.webhook_configurations w where w.ordering = 'resource')
-        or exists (select from pgrelay.order_releases);
+        or exists (select from pgrelay.order_releases r where r.xid >= v_released_since);
     if v_ordered then
         perform pgrelay.lock_order(false);
-        perform pgrelay.order_released();
+        perform pgrelay.order_released(v_released_since);
     end if;
     select * into v_last from pgrelay.feed_windows order by id desc limit 1;
     if not found then

@@ -6,18 +6,19 @@ as $$
 --
 -- The next one is due after the wait that holds now, which is doubled: a probe that succeeds closes the circuit before.
 declare
+    v_now timestamptz := clock_timestamp();
     v_granted bigint[];
 begin
     with due as materialized (
         select h.webhook_id from pgrelay.webhook_health h
-        where h.webhook_id = any (p_webhook_ids) and h.probe_wait is not null and h.held_until <= clock_timestamp()
+        where h.webhook_id = any (p_webhook_ids) and h.probe_wait is not null and h.held_until <= v_now
             and (select true from pgrelay.delivery_queue q
-                 where q.webhook_id = h.webhook_id and q.status = 'pending' and q.next_attempt_at <= clock_timestamp()
-                     and (q.expires_at is null or q.expires_at > clock_timestamp()) limit 1)
+                 where q.webhook_id = h.webhook_id and q.status = 'pending' and q.next_attempt_at <= v_now
+                     and (q.expires_at is null or q.expires_at > v_now) limit 1)
         order by h.webhook_id for update skip locked
     ), granted as (
         update pgrelay.webhook_health h
-        set held_until = clock_timestamp() + h.probe_wait * interval '1 second',
+        set held_until = v_now + h.probe_wait * interval '1 second',
             probe_wait = least(h.probe_wait * 2, h.longest_wait)
         from due where h.webhook_id = due.webhook_id
         returning h.webhook_id

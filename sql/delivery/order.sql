@@ -43,18 +43,19 @@ end
 $$;
 comment on function pgrelay.order_after(bigint[], bigint[]) is 'Makes the next delivery of each of these resources due.';
 
-create or replace function pgrelay.order_released()
+create or replace function pgrelay.order_released(p_since xid8)
 returns integer language plpgsql set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off
 as $$
--- Do what order_releases asks for. The caller holds lock_order().
+-- Do what order_releases asks for, what is older than p_since left aside. The caller holds lock_order().
 declare
     v_webhooks bigint[];
     v_orders bigint[];
 begin
-    with taken as (delete from pgrelay.order_releases returning *)
+    with taken as (delete from pgrelay.order_releases where xid >= p_since returning *)
     select array_agg(webhook_id), array_agg(order_key) into v_webhooks, v_orders from taken;
     if v_orders is null then return 0; end if;
     return pgrelay.order_after(v_webhooks, v_orders);
 end
 $$;
-comment on function pgrelay.order_released() is 'Makes due what order_releases asks for.';
+comment on function pgrelay.order_released(xid8) is 'Makes due what order_releases asks for.';

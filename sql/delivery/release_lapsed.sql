@@ -5,13 +5,14 @@ as $$
 --
 -- Nobody knows how those requests ended, so each is an attempt of kind lapsed; the delivery is pending again, failed if
 -- that was its last attempt, cancelled if its webhook is gone. Rows locked in id order; one that is locked already is
--- left for the next time. Reads the queue as a whole.
+-- left for the next time. Reads the queue as a whole, once.
 declare
     v_held bigint[];
 begin
     select array_agg(q.id) into v_held
     from pgrelay.delivery_queue q left join pgrelay.daemons d on d.id = q.leased_by
     where q.status = 'in_flight' and (d.id is null or d.ended_at is not null);
+    if v_held is null then return; end if;
     return query
     with held as materialized (
         select q.id, q.leased_by, coalesce(d.heartbeat_at, clock_timestamp()) as at, d.name,
@@ -19,7 +20,7 @@ begin
         from pgrelay.delivery_queue q
         left join pgrelay.daemons d on d.id = q.leased_by
         left join pgrelay.webhook_configurations w on w.id = q.webhook_id
-        where q.status = 'in_flight' and (d.id is null or d.ended_at is not null)
+        where q.id = any (v_held) and q.status = 'in_flight' and (d.id is null or d.ended_at is not null)
         order by q.id for update of q skip locked
     ), noted as (
         insert into pgrelay.delivery_attempts (delivery_id, event_id, webhook_id, attempt, started_at, error_kind, error_message, daemon)
@@ -50,10 +51,10 @@ begin
     select h.leased_by, count(*) filter (where not (h.gone or h.last))::integer, count(*) filter (where h.gone or h.last)::integer
     from held h group by h.leased_by;
     if found then perform pgrelay.ring_bell(); end if;
-    if v_held is not null then perform pgrelay.tell_failed(v_held); end if;
+    perform pgrelay.tell_failed(v_held);
 end
 $$;
-comment on function pgrelay.release_ended() is 'Takes back the deliveries of daemons that ended. Called by release_lapsed(), sign_off() and prune().';
+comment on function pgrelay.release_ended() is 'Takes back the deliveries of daemons that ended. Called by release_lapsed(), sign_off() and sweep().';
 
 create or replace function pgrelay.release_lapsed()
 returns table (daemon_id bigint, pending integer, failed integer) language plpgsql set search_path = pg_catalog, pg_temp
@@ -61,7 +62,7 @@ as $$
 -- Declare daemons dead whose lease ended without a heartbeat, and take back what they held: one row for each of them.
 --
 -- The queue is read only when somebody died. What a dead daemon leases after that (it was stopped, woke up, and has not
--- heard yet) is found by the next prune().
+-- heard yet) is found by the next sweep().
 declare
     v_dead bigint[];
 begin

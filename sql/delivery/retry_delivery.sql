@@ -1,5 +1,6 @@
 create or replace function pgrelay.retry_delivery(p_id bigint)
 returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 -- Give a failed, cancelled or expired delivery another round of attempts; a pending one is made due now.
 --
@@ -12,7 +13,7 @@ declare
     v_order bigint;
 begin
     -- one that waits for another keeps waiting: it is a pending delivery, and will be tried in its turn
-    update pgrelay.delivery_queue set next_attempt_at = clock_timestamp() where id = p_id and status = 'pending' and next_attempt_at < 'infinity';
+    update pgrelay.delivery_queue set next_attempt_at = clock_timestamp() where id = p_id and status <> 'in_flight' and next_attempt_at < 'infinity';
     if found then
         perform pgrelay.ring_bell();
         return true;

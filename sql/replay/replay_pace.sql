@@ -10,7 +10,7 @@ select greatest(0.01, least(500, coalesce(w.max_concurrency, 16) * 1000 / greate
 from pgrelay.webhook_configurations w
 left join lateral (
     select sum(m.duration_ms_sum)::double precision / nullif(sum(m.attempts), 0) as mean_ms from pgrelay.metric_minutes m
-    where m.webhook_id = w.id and m.minute > clock_timestamp() - interval '1 day') as lately on true
+    where m.webhook_id = w.id and m.minute > now() - interval '1 day') as lately on true
 where w.id = p_webhook_id
 $$;
 comment on function pgrelay.replay_pace(bigint) is 'How many deliveries a second a replay may add to a webhook; null if there is none.';

@@ -76,7 +76,9 @@ begin
                   string_agg(x::text, ',' order by x))::pg_snapshot into v_now
     from (select pg_snapshot_xip(v_running)::text::bigint union select v_own::text::bigint
           union select generate_series(pg_snapshot_xmax(v_running)::text::bigint, v_own::text::bigint)) as running (x);
-    insert into pgrelay.feed_windows (from_snapshot, to_snapshot) values (v_now, v_now);
+    -- twice, for the last but one is asked, too: since when order_releases are to be looked at
+    insert into pgrelay.feed_windows (from_snapshot, to_snapshot) values (v_now, v_now), (v_now, v_now);
+    update pgrelay.order_releases set xid = v_own;
 
     -- a person looks which of them the original has gone on with
     update pgrelay.replays set status = 'stopped', ended_at = clock_timestamp(), note = 'running when the database was copied' where status = 'running';

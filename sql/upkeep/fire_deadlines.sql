@@ -1,4 +1,4 @@
-create or replace function pgrelay.fire_deadlines(p_limit integer default 200)
+create or replace function pgrelay.fire_deadlines(p_limit integer default 200, p_all boolean default true)
 returns table (fired integer, dropped integer, next_in double precision) language plpgsql security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
@@ -6,16 +6,22 @@ as $$
 --
 -- No cursor over time: an arm that commits after its moment is due at once. Taking the arm, noting the firing and
 -- writing the event are one transaction. next_in: seconds until the next armed deadline, null when there is none.
+--
+-- Without p_all only what passed within the last two minutes is looked for: before it lie, dead, all that have fired for as
+-- long as an old snapshot is held.
 declare
+    v_now timestamptz := clock_timestamp();
+    v_since timestamptz := case when p_all then '-infinity' else v_now - interval '2 minutes' end;
     v_arm pgrelay.deadlines;
     v_fired boolean;
 begin
     fired := 0;
     dropped := 0;
     for v_arm in
-        delete from pgrelay.deadlines where id = any (array(
-            select id from pgrelay.deadlines where fire_at <= clock_timestamp() order by fire_at, id limit p_limit for update skip locked))
-            and fire_at <= clock_timestamp()
+        -- by place, which is theirs for good, for an arm is never updated: they are looked for once
+        delete from pgrelay.deadlines where ctid = any (array(
+            select ctid from pgrelay.deadlines where fire_at <= v_now and fire_at >= v_since
+            order by fire_at, id limit p_limit for update skip locked))
         returning *
     loop
         v_fired := false;
@@ -24,8 +30,9 @@ begin
         end if;
         if v_fired then fired := fired + 1; else dropped := dropped + 1; end if;
     end loop;
-    select extract(epoch from fire_at - clock_timestamp())::double precision into next_in from pgrelay.deadlines order by fire_at, id limit 1;
+    select extract(epoch from fire_at - clock_timestamp())::double precision into next_in from pgrelay.deadlines
+    where fire_at >= v_since order by fire_at, id limit 1;
     return next;
 end
 $$;
-comment on function pgrelay.fire_deadlines(integer) is 'Makes the events of deadlines that passed. Called by the daemon.';
+comment on function pgrelay.fire_deadlines(integer, boolean) is 'Makes the events of deadlines that passed. Called by the daemon.';

@@ -1,8 +1,9 @@
 create or replace function pgrelay.prune(p_retention_seconds double precision)
 returns void language plpgsql set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 -- Small tables, in small bites: feed positions but the last hundred, old minutes, daemons and deadline firings past
--- retention, replays that ended, yesterday's idempotency keys. And deliveries that a daemon leased after it was declared dead are taken back.
+-- retention, replays that ended, yesterday's idempotency keys.
 declare
     v_before timestamptz := clock_timestamp() - p_retention_seconds * interval '1 second';
     v_bite integer := 20000;
@@ -20,8 +21,7 @@ begin
     delete from pgrelay.replays where id = any (array(
         select r.id from pgrelay.replays r where r.ended_at < v_before and not exists (select from pgrelay.delivery_queue q where q.replay_id = r.id)
         order by r.id limit v_bite for update skip locked));
-    delete from pgrelay.idempotency_keys where created_at < clock_timestamp() - interval '1 day';
-    perform pgrelay.release_ended();
+    delete from pgrelay.idempotency_keys where created_at < now() - interval '1 day';
 end
 $$;
 comment on function pgrelay.prune(double precision) is 'Deletes old rows of the small tables. Called by the daemon every minute.';

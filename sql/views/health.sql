@@ -21,6 +21,7 @@ end
 $$;
 comment on function pgrelay.unexpanded_events() is 'How many committed events are not yet turned into deliveries, and since when the oldest of them waits.';
 
+-- What an index could find is compared with now(), for clock_timestamp() is volatile, and is no condition of an index.
 -- The queue is read once, whatever is asked of it: with a million deliveries waiting that took a third of a second.
 create or replace view pgrelay.health as
 select (select count(*) from pgrelay.daemons where ended_at is null and lease_until > clock_timestamp()) as daemons_alive,
@@ -29,16 +30,16 @@ select (select count(*) from pgrelay.daemons where ended_at is null and lease_un
        q.pending as deliveries_pending,
        q.in_flight as deliveries_in_flight,
        q.oldest_untried_at,
-       (select count(*) from pgrelay.delivery_history where status = 'failed' and finished_at > clock_timestamp() - interval '1 day') as failed_last_day,
+       (select count(*) from pgrelay.delivery_history where status = 'failed' and finished_at > now() - interval '1 day') as failed_last_day,
        (select count(*) from pgrelay.capture_errors where recaptured_at is null) as capture_errors_open,
-       (select count(*) from pgrelay.deadlines where fire_at < clock_timestamp()) as deadlines_overdue,
+       (select count(*) from pgrelay.deadlines where fire_at < now()) as deadlines_overdue,
        pg_notification_queue_usage() as notification_queue_usage,
        (select count(*) from pgrelay.webhook_health where probe_wait is not null) as circuits_open,
        (select count(*) from pgrelay.webhook_health where probe_wait is null and held_until > clock_timestamp()) as webhooks_held,
        (select count(*) from pgrelay.webhook_configurations where disabled_at > clock_timestamp() - interval '7 days') as disabled_last_week,
        e.oldest_at as oldest_event_at,
        q.oldest_due_at,
-       (select min(fire_at) from pgrelay.deadlines where fire_at < clock_timestamp()) as oldest_deadline_at,
+       (select min(fire_at) from pgrelay.deadlines where fire_at < now()) as oldest_deadline_at,
        (select count(*) from pgrelay.webhook_configurations where is_active and paused) as webhooks_paused,
        (select count(*) from pgrelay.replays where status = 'running') as replays_running,
        (select coalesce(sum(events - queued), 0)::bigint from pgrelay.replays where status = 'running') as replay_events_left,

@@ -21,7 +21,7 @@ cross join lateral (
            (select count(*) from pgrelay.delivery_history x where x.replay_id = r.id and x.status = 'failed') as failed,
            (select count(*) from pgrelay.delivery_history x where x.replay_id = r.id and x.status in ('cancelled', 'expired')) as cancelled,
            (select count(*) from (select from pgrelay.delivery_queue q where q.webhook_id = r.webhook_id and q.status = 'pending'
-                and q.next_attempt_at <= clock_timestamp() and q.replay_id is null limit 500) as live) as due_before_it) as d;
+                and q.next_attempt_at <= now() and q.replay_id is null limit 500) as live) as due_before_it) as d;
 comment on view pgrelay.replay_progress is 'Replays: how far each is, what became of its deliveries, why it waits.';
 comment on column pgrelay.replay_progress.events is 'Events it consists of, counted when it was started.';
 comment on column pgrelay.replay_progress.queued is 'How many of them became deliveries so far.';

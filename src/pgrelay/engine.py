@@ -253,7 +253,12 @@ class Engine:
                 poll=self._deliverer.poll,
                 calls={name: event.set for name, event in self._called.items()},
             ),
-            Retain(chores.rotate, chores.prune, retention=lambda: policies.retention(self._settings)),
+            Retain(
+                chores.rotate,
+                chores.prune,
+                chores.sweep,
+                retention=lambda: policies.retention(self._settings),
+            ),
             WatchCapture(chores.open_capture_errors, observe=observe),
         ]
         if self._keys:

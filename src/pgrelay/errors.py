@@ -32,7 +32,7 @@ class DatabaseUnavailable(PgrelayError):
 
 
 class SchemaMismatch(PgrelayError):
-    """The schema in the database is missing, older than this program, or from a newer one that breaks it."""
+    """The schema in the database is missing, too old, from a newer program that breaks this one, or altered."""
 
     exit_code = 3
 

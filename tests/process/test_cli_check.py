@@ -163,6 +163,19 @@ def test_a_missing_schema_and_an_outdated_one_send_to_migrate(adopted, execute):
     assert told in checked.out
 
 
+def test_a_schema_from_another_file_is_an_error_and_no_daemon_runs_on_it(adopted, execute):
+    execute("update pgrelay.schema_migrations set digest = repeat('0', 64)")
+    checked = adopted("check")
+    assert checked.code == 2
+    assert (
+        "✗ schema: migration 0001 was applied from another file than this version of pgrelay ships"
+        in checked.out
+    )
+    assert "update pgrelay.schema_migrations set digest = '" in checked.out
+    ran = adopted("run")
+    assert (ran.code, "migration 0001 was applied from another file" in ran.err) == (3, True)
+
+
 def test_a_wrong_configuration_is_found_line_by_line(pgrelay):
     pgrelay.config.write_text("owner: main\ndeamon: {}\ndaemon:\n  lease: soon\n")
     checked = pgrelay("check", "--json")

@@ -180,6 +180,28 @@ async def test_a_breaking_migration_of_the_future_is_refused_by_the_migrator_and
         assert refused.value.remedy == "Upgrade pgrelay to the version that made it."
 
 
+async def test_a_migration_that_was_applied_from_another_file_is_refused_and_the_mend_it_tells_mends_it(
+    aconn: AsyncConnection, shipped: Change
+) -> None:
+    altered = sqlfiles.migrations()[0]._replace(digest=sqlfiles.digest("altered"))
+    await guard.refuse_unknown_schema(aconn)
+    await aconn.execute("update pgrelay.schema_migrations set digest = %s", (altered.digest,))
+    shipped("views/metrics.sql", changed("views/metrics.sql", "changed"))
+    for attempt in (migrations.migrate(aconn), migrations.pending(aconn), guard.refuse_unknown_schema(aconn)):
+        with pytest.raises(SchemaMismatch, match="migration 0001 was applied from another file") as refused:
+            await attempt
+    assert await all_of(aconn, "select digest from pgrelay.schema_migrations") == [(altered.digest,)]
+    told = re.search(r"update .*;", refused.value.remedy)
+    assert told is not None
+    await aconn.execute(told[0].encode())
+    await guard.refuse_unknown_schema(aconn)
+    assert await migrations.migrate(aconn) == ["views/metrics.sql", "grants.sql"]
+    # nobody knows from which file psql applied it
+    await aconn.execute("update pgrelay.schema_migrations set digest = ''")
+    await guard.refuse_unknown_schema(aconn)
+    assert await migrations.migrate(aconn) == []
+
+
 async def test_an_older_program_changes_nothing_of_a_newer_schema_that_it_can_work_with(
     aconn: AsyncConnection, shipped: Change
 ) -> None:

@@ -53,7 +53,7 @@ FOR_DAEMONS = FOR_EVERYBODY_ELSE | {
     "judge_until",
     "expand", "claim", "pending_webhooks", "record_outcomes", "give_back", "give_back_unknown", "finish_pending", "ring_bell",
     "sign_on", "lift_sequences", "heartbeat", "sign_off", "glance", "release_lapsed", "release_ended", "cancel_orphans", "fire_deadlines",
-    "fold_metrics", "rotate", "feed_position", "keep_needed", "drop_kept", "prune", "adopt",
+    "fold_metrics", "rotate", "feed_position", "keep_needed", "drop_kept", "spared", "set_aside", "sweep", "prune", "adopt",
     "owned_elsewhere", "grant_probes", "note_results", "disable_webhook", "expire_deliveries", "tell_failed", "tell_operator",
     "lock_order", "order_key", "order_after", "order_released", "seal_with", "webhooks_to_seal", "seal_webhook",
     "feed_replays", "replay_pace",
@@ -145,7 +145,7 @@ def test_a_daemon_can_do_all_of_its_work(
     )
     for chore in (
         f"pgrelay.heartbeat({daemon}, 60, true, '')", "pgrelay.release_lapsed()", "pgrelay.cancel_orphans()", "pgrelay.fire_deadlines()",
-        f"pgrelay.give_back_unknown({daemon}, '{{}}')", "pgrelay.fold_metrics()", "pgrelay.prune(86400)", "setval('pgrelay.wake', 2)",
+        f"pgrelay.give_back_unknown({daemon}, '{{}}')", "pgrelay.fold_metrics()", "pgrelay.prune(86400)", "pgrelay.sweep()", "setval('pgrelay.wake', 2)",
         "pgrelay.copy_problem('production')",
     ):  # fmt: skip
         work.execute(f"select * from {chore}".encode())

@@ -253,8 +253,8 @@ class Deliveries(RuleBasedStateMachine):
         self.daemons[index] = sign_on(self.db, "again")
 
     @rule()
-    def prune(self) -> None:
-        self._take_back("select pgrelay.prune(86400)")
+    def sweep(self) -> None:
+        self._take_back("select pgrelay.sweep()")
 
     def _take_back(self, query: str, *parameters: int) -> None:
         self.db.execute(query.encode(), parameters)

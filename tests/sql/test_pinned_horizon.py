@@ -105,6 +105,32 @@ def test_recording_costs_the_same_after_thousands_that_were_sent_in_order_under_
         assert cost() <= 2 * before
 
 
+def test_expanding_costs_the_same_after_thousands_of_deliveries_in_order_were_cancelled_under_an_old_snapshot(
+    database: Database, db: psycopg.Connection
+) -> None:
+    add_webhook(db, "1", ordering="resource")
+    add_webhook(db, "2")
+    daemon = sign_on(db)
+
+    def cost() -> int:
+        add_events(db, 1, company_id="2")
+        return buffers(db, "select * from pgrelay.expand(%s, 1000, 1000, '{}', '{}', 1000)", daemon)
+
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.delivery_queue")
+        before = [cost() for _ in range(2)][-1]
+        for _ in range(20):
+            add_events(db, 2 * BATCH)
+            expand(db, daemon, room=0)
+            cancelled = "select pgrelay.finish_pending(array(select id from pgrelay.delivery_queue where webhook_id = 1), %s, '')"
+            assert value(db, cancelled, "cancelled") == 2 * BATCH
+        expand(db, daemon)
+        expand(db, daemon)
+        assert value(db, "select count(*) from pgrelay.order_releases") == 0
+        assert cost() <= 2 * before
+
+
 def test_what_is_counted_is_seen_and_folded_without_walking_over_what_was_folded_under_an_old_snapshot(
     database: Database, db: psycopg.Connection
 ) -> None:
@@ -131,7 +157,44 @@ def test_what_is_counted_is_seen_and_folded_without_walking_over_what_was_folded
             pass
         db.execute("select setval('pgrelay.metric_deltas_id_seq', 1000000)")
         assert cost(glance) <= 2 * before[0] and cost(fold) <= 2 * before[1]
+        # totals that were changed thousands of times cost no more
+        for _ in range(6000):
+            db.execute(counted.replace("20000", "1").encode())
+            db.execute(fold.encode())
+        db.execute("select setval('pgrelay.metric_deltas_id_seq', 2000000)")
+        assert cost(fold) <= 2 * before[1]
+        assert db.execute("select attempts from pgrelay.webhook_totals").fetchall() == [(26_007,)]
     db.execute(
         "insert into pgrelay.metric_deltas overriding system value select 5, 1, now(), 1, 0, 1, 0, 5, '{}', now()"
     )
     assert value(db, fold) == 1
+
+
+def test_deadlines_are_seen_and_fired_without_walking_over_those_that_fired_under_an_old_snapshot(
+    database: Database, db: psycopg.Connection
+) -> None:
+    armed = (
+        "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)"
+        " select 'none', 'e', n::text, clock_timestamp() + %s::interval from generate_series(1, %s) as n"
+    )
+    glance, fire = "select * from pgrelay.glance()", "select * from pgrelay.fire_deadlines(1000, false)"
+
+    def cost() -> tuple[int, int]:
+        db.execute(armed, ("-1 second", 1))
+        return buffers(db, glance), buffers(db, fire)
+
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.deadlines")
+        before = [cost() for _ in range(2)][-1]
+        db.execute(armed, ("-1 hour", 20_000))
+        assert db.execute("select dropped from pgrelay.fire_deadlines(50000)").fetchone() == (20_000,)
+        after = cost()
+        assert after[0] <= 2 * before[0] and after[1] <= 2 * before[1]
+        # what is left aside so is taken by the look at all
+        db.execute(armed, ("-1 hour", 3))
+        assert db.execute("select dropped, next_in from pgrelay.fire_deadlines(9, false)").fetchone() == (
+            0,
+            None,
+        )
+        assert db.execute("select dropped, next_in from pgrelay.fire_deadlines(9)").fetchone() == (3, None)

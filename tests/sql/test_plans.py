@@ -189,6 +189,57 @@ def test_webhooks_that_have_become_many_since_they_were_analysed_are_read_one_by
     check(done, 12 * many)
 
 
+def test_deliveries_that_a_person_or_their_lifetime_ends_are_looked_up_whatever_was_planned_when_there_were_none(
+    db: psycopg.Connection,
+) -> None:
+    webhook = add_webhook(db)
+    db.execute("alter table pgrelay.delivery_queue set (autovacuum_enabled = false)")
+    db.execute("analyze pgrelay.delivery_queue")
+    verbs = (
+        "select pgrelay.expire_deliveries()",
+        "select pgrelay.cancel_delivery(7)",
+        "select pgrelay.retry_delivery(8)",
+    )
+    for _ in range(10):
+        for verb in verbs:
+            db.execute(verb.encode())
+    fill(db, [webhook])
+    for verb in verbs:
+        with reads(db) as done:
+            db.execute(verb.encode())
+        check(done, 20)
+
+
+def test_what_lies_in_the_future_is_not_read_to_find_what_is_due(db: psycopg.Connection) -> None:
+    webhook = add_webhook(db)
+    db.execute(
+        "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)"
+        " select 's', 'e', n::text, now() + interval '1 hour' from generate_series(1, %s) as n",
+        (BIG,),
+    )
+    db.execute(
+        "insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot, next_attempt_at, expires_at)"
+        " select %s, n, 0, now() + interval '1 hour', now() + interval '2 hours' from generate_series(1, %s) as n",
+        (webhook, BIG),
+    )
+    db.execute(
+        "insert into pgrelay.webhook_health (webhook_id, failures_in_row, failed_deliveries, held_until, probe_wait, longest_wait)"
+        " values (%s, 9, 1, now(), 1, 60)",
+        (webhook,),
+    )
+    for query in (
+        "select * from pgrelay.glance()",
+        "select * from pgrelay.fire_deadlines()",
+        "select * from pgrelay.fire_deadlines(200, false)",
+        "select pgrelay.expire_deliveries()",
+        f"select pgrelay.grant_probes(array[{webhook}])",
+        f"select * from pgrelay.claim(1, array[{webhook}], array[5], array['-infinity'::float8])",
+    ):
+        with reads(db) as done:
+            db.execute(query.encode())
+        check(done, 40)
+
+
 def test_a_slice_of_a_replay_reads_a_slice(loaded: psycopg.Connection) -> None:
     db = loaded
     webhook = add_webhook(db)

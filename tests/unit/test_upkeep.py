@@ -110,6 +110,26 @@ async def test_all_deadlines_that_passed_are_fired_however_many():
     assert observed == [DeadlinesFired(150, 50), DeadlinesFired(200, 0), DeadlinesFired(1, 0)]
 
 
+async def test_deadlines_that_passed_long_ago_are_looked_for_at_first_and_every_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+    found = [200, 0, 0, 0, 0]
+    clock = SimpleNamespace(now=1000.0)
+
+    async def fire(limit: int, everything: bool) -> SimpleNamespace:
+        asked.append(everything)
+        return SimpleNamespace(fired=found.pop(0), dropped=0)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.now)
+    chore = FireDeadlines(fire, wake=lambda: None, observe=lambda _: None)
+    await chore.once()
+    assert asked == [True, True], "all of them, until there are no more"
+    for clock.now in (1001.0, 1029.0, 1030.0):
+        await chore.once()
+    assert asked[2:] == [False, False, True]
+
+
 class Called:
     """Who was called, and when it was so far."""
 
@@ -229,14 +249,51 @@ async def test_every_ring_is_moved_by_its_own_retention_and_small_tables_by_the_
 
     async def rotate(ring: str, seconds: float) -> str | None:
         rotated.append((ring, seconds))
-        return None
+        return "emptied slot 3" if len(rotated) == 1 else None
 
     async def prune(seconds: float) -> None:
         pruned.append(seconds)
 
-    made = Retain(rotate, prune, retention=lambda: {"outbox": 10.0, "delivery_attempts": 30.0})
+    made = Retain(rotate, prune, answers(None), retention=lambda: {"outbox": 10.0, "delivery_attempts": 30.0})
     assert await made.once() == 60.0
-    assert rotated == [("outbox", 10.0), ("delivery_attempts", 30.0)] and pruned == [30.0]
+    # again at once where it did something
+    assert rotated == [("outbox", 10.0), ("outbox", 10.0), ("delivery_attempts", 30.0)] and pruned == [30.0]
+
+
+async def test_a_ring_that_cannot_be_moved_is_told_and_keeps_nothing_else_from_being_done():
+    done: list[str] = []
+
+    async def rotate(ring: str, seconds: float) -> str | None:
+        done.append(ring)
+        if ring == "outbox":
+            raise Refused("canceling statement due to statement timeout")
+        return None
+
+    async def prune(seconds: float) -> None:
+        done.append("prune")
+
+    async def sweep() -> None:
+        done.append("sweep")
+
+    made = Retain(rotate, prune, sweep, retention=lambda: {"outbox": 10.0, "delivery_attempts": 30.0})
+    with pytest.raises(Refused, match="timeout"):
+        await made.once()
+    assert done == ["outbox", "delivery_attempts", "prune", "sweep"]
+
+
+async def test_the_queue_is_swept_the_less_often_the_longer_that_takes(monkeypatch: pytest.MonkeyPatch):
+    clock = SimpleNamespace(now=1000.0)
+    swept: list[float] = []
+
+    async def sweep() -> None:
+        swept.append(clock.now)
+        clock.now += 0.5
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.now)
+    made = Retain(answers(None), answers(None), sweep, retention=lambda: {"outbox": 10.0})
+    for clock.now in (1000.0, 1060.0, 1500.0, 1501.0, 1999.0):
+        await made.once()
+    assert swept == [1000.0, 1501.0]
 
 
 async def test_capture_errors_are_told_when_their_number_changes():

@@ -13,7 +13,7 @@ from pgrelay.db.admin_webhooks import HEALTH
 DAEMON_VERBS = (
     "cancel_orphans copy_problem claim expand expire_deliveries feed_replays finish_pending fire_deadlines fold_metrics"
     " glance give_back give_back_unknown heartbeat note_results pending_webhooks prune record_outcomes release_lapsed"
-    " rotate seal_webhook seal_with sign_off sign_on webhooks_to_seal"
+    " rotate seal_webhook seal_with sign_off sign_on sweep webhooks_to_seal"
 )
 _DAEMON_WRITES = (
     "daemons delivery_attempts delivery_history delivery_queue feed_windows metric_deltas webhook_health"

@@ -48,10 +48,10 @@ async def troubled(admin: Admin, limit: int) -> list[Row]:
 async def hours(admin: Admin, count: int) -> list[Row]:
     """Deliveries that ended in each of the last `count` hours (in UTC, the one that runs included), oldest first."""
     return await admin.rows(
-        "with h as (select date_trunc('hour', clock_timestamp(), 'UTC') as last),"
+        "with h as (select date_trunc('hour', now(), 'UTC') as last),"
         " m as (select date_trunc('hour', minute, 'UTC') as hour, sum(deliveries_succeeded)::bigint as succeeded,"
         f"   sum(deliveries_failed)::bigint as failed, {_BUCKETS} as buckets from {admin.schema}metrics"
-        "   where minute >= (select last from h) - make_interval(hours => %(count)s - 1) group by 1)"
+        "   where minute >= date_trunc('hour', now(), 'UTC') - make_interval(hours => %(count)s - 1) group by 1)"
         " select g.hour, coalesce(m.succeeded, 0) as succeeded, coalesce(m.failed, 0) as failed, m.buckets from h"
         " cross join generate_series(h.last - make_interval(hours => %(count)s - 1), h.last, '1 hour') as g(hour)"
         " left join m on m.hour = g.hour order by g.hour",
@@ -65,7 +65,7 @@ async def failures(admin: Admin, limit: int) -> list[Row]:
         "select a.started_at, a.delivery_id, a.webhook_id, w.name as webhook_name, a.attempt, a.error_kind,"
         f" a.error_message, a.status_code from {admin.schema}delivery_attempts a"
         " left join pgrelay.webhook_configurations w on w.id = a.webhook_id"
-        " where a.error_kind is not null and a.started_at > clock_timestamp() - interval '1 day'"
+        " where a.error_kind is not null and a.started_at > now() - interval '1 day'"
         " order by a.started_at desc limit %s",
         limit,
     )

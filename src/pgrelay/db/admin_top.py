@@ -43,15 +43,15 @@ async def _counters(admin: Admin) -> Row:
 
 async def _lately(admin: Admin) -> Row:
     """The minute before and the one that runs, and how many seconds that is."""
+    # now() and no join: such a condition reaches the index of minutes through the view, clock_timestamp() does not
     found = await admin.one(
-        "select extract(epoch from clock_timestamp() - since)::float8 as seconds,"
+        "select extract(epoch from clock_timestamp() - date_trunc('minute', now()))::float8 + 60 as seconds,"
         " coalesce(sum(attempts), 0)::bigint as attempts,"
         " coalesce(sum(attempts_failed), 0)::bigint as attempts_failed,"
         " coalesce(sum(deliveries_succeeded), 0)::bigint as succeeded,"
         " coalesce(sum(deliveries_failed), 0)::bigint as failed,"
         " (sum(duration_ms_sum) / nullif(sum(attempts), 0))::float8 as mean_ms"
-        " from (select date_trunc('minute', clock_timestamp()) - interval '1 minute' as since) as s"
-        " left join pgrelay.metrics m on m.minute >= s.since group by since"
+        " from pgrelay.metrics where minute >= date_trunc('minute', now()) - interval '1 minute'"
     )
     return found or {}
 
@@ -68,7 +68,7 @@ async def _webhooks(admin: Admin, limit: int) -> list[Row]:
         "     select webhook_id, sum(attempts)::bigint as attempts, sum(attempts_failed)::bigint as attempts_failed,"
         "     sum(deliveries_succeeded)::bigint as succeeded, sum(deliveries_failed)::bigint as failed,"
         "     (sum(duration_ms_sum) / nullif(sum(attempts), 0))::float8 as mean_ms from pgrelay.metrics"
-        "     where minute >= date_trunc('minute', clock_timestamp()) - interval '1 minute' group by webhook_id) as x"
+        "     where minute >= date_trunc('minute', now()) - interval '1 minute' group by webhook_id) as x"
         " ) as m left join pgrelay.webhook_configurations w on w.id = m.webhook_id"
         " left join pgrelay.webhook_health h on h.webhook_id = m.webhook_id"
         " cross join lateral (select count(*) as pending_deliveries, min(created_at) as oldest_pending_at"

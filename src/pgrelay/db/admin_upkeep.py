@@ -55,7 +55,8 @@ async def totals(admin: Admin) -> list[Row]:
         " coalesce(sum(attempts_failed), 0)::bigint as attempts_failed,"
         " (sum(duration_ms_sum) / nullif(sum(attempts), 0))::float8 as mean_ms"
         " from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as p (period, length)"
-        " left join pgrelay.metrics m on m.minute > clock_timestamp() - p.length"
+        " left join (select * from pgrelay.metrics where minute > now() - interval '1 day') as m"
+        " on m.minute > now() - p.length"
         " group by period, length order by length"
     )
 
@@ -73,7 +74,7 @@ async def webhooks_by_health(admin: Admin, limit: int) -> list[Row]:
         "   select webhook_id, sum(deliveries_succeeded)::bigint as succeeded,"
         "   sum(deliveries_failed)::bigint as failed,"
         "   sum(attempts_failed)::bigint as attempts_failed from pgrelay.metrics"
-        "   where minute > clock_timestamp() - interval '1 hour' group by webhook_id) m on m.webhook_id = s.webhook_id"
+        "   where minute > now() - interval '1 hour' group by webhook_id) m on m.webhook_id = s.webhook_id"
         " order by circuit_open desc, coalesce(m.failed, 0) desc, coalesce(m.attempts_failed, 0) desc,"
         " s.oldest_pending_at nulls last, s.last_triggered_at desc nulls last, s.webhook_id limit %s",
         limit,

@@ -1,6 +1,6 @@
 """May this database be served, and where: is it the primary, the original, of a schema this program knows?"""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -33,16 +33,17 @@ async def refuse_standby(connection: AsyncConnection) -> None:
 async def refuse_unknown_schema(
     connection: AsyncConnection, shipped: Iterable[Migration] | None = None
 ) -> None:
-    """Raise SchemaMismatch when the schema is missing, older than this program, or newer and breaking."""
+    """Raise SchemaMismatch when the schema is missing, older than this program, newer and breaking, or altered."""
     row = await one(connection, "select to_regclass('pgrelay.schema_migrations') is not null")
     if row is None or not row[0]:
         found = f"there is no schema pgrelay in database {connection.info.dbname}"
         raise SchemaMismatch(found, "Run pgrelay migrate.")
     known = {migration.number: migration for migration in (migrations() if shipped is None else shipped)}
     cursor = await connection.execute(
-        "select number, breaking from pgrelay.schema_migrations order by number"
+        "select number, breaking, digest from pgrelay.schema_migrations order by number"
     )
-    applied: dict[int, bool] = dict(await cursor.fetchall())
+    rows = await cursor.fetchall()
+    applied: dict[int, bool] = {number: breaking for number, breaking, _ in rows}
     missing = [number for number in known if number not in applied]
     if missing:
         raise SchemaMismatch(
@@ -55,6 +56,22 @@ async def refuse_unknown_schema(
             f"the schema has migration {foreign[0]:04d}, which this version of pgrelay cannot work with",
             "Upgrade pgrelay to the version that made it.",
         )
+    refuse_changed({number: digest for number, _, digest in rows}, known.values())
+
+
+def refuse_changed(applied: Mapping[int, str], shipped: Iterable[Migration]) -> None:
+    """Raise SchemaMismatch when a migration was applied in another form than this program ships.
+
+    `applied`: digests by number. One that psql applied has none, and is taken as it is.
+    """
+    for number, _, _, digest, _ in shipped:
+        if applied.get(number, "") not in ("", digest):
+            raise SchemaMismatch(
+                f"migration {number:04d} was applied from another file than this version of pgrelay ships,"
+                " so the tables may not be what it expects",
+                "Run the version that applied it. Once the tables are as this version's file has them, say so:"
+                f" update pgrelay.schema_migrations set digest = '{digest}' where number = {number};",
+            )
 
 
 async def refuse_sealed(connection: AsyncConnection, key_ids: Collection[str]) -> None:

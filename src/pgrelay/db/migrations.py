@@ -8,7 +8,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from pgrelay.db.connect import translate
-from pgrelay.db.guard import one
+from pgrelay.db.guard import one, refuse_changed
 from pgrelay.errors import NotPermitted, Refused, SchemaMismatch
 from pgrelay.sqlfiles import SqlFile, files, migrations
 
@@ -34,7 +34,7 @@ async def migrate(connection: AsyncConnection, environment: str | None = None) -
     """Bring the schema up to date; the names of what was applied, in order (empty: nothing to do).
 
     `environment` is noted once, for the guard against copies. Raises Refused when a lock could not be had in time,
-    NotPermitted, SchemaMismatch for a schema from the future.
+    NotPermitted, SchemaMismatch for a schema from the future or an altered one.
     """
     try:
         async with connection.transaction():
@@ -101,13 +101,15 @@ async def _pending(connection: AsyncConnection) -> list[tuple[str, str]]:
     row = await one(connection, "select to_regclass('pgrelay.schema_migrations') is not null")
     if row is None or not row[0]:
         return _steps({}, {})
-    cursor = await connection.execute("select number, breaking from pgrelay.schema_migrations")
-    numbers: dict[int, bool] = dict(await cursor.fetchall())
+    cursor = await connection.execute("select number, breaking, digest from pgrelay.schema_migrations")
+    rows = await cursor.fetchall()
+    numbers: dict[int, bool] = {number: breaking for number, breaking, _ in rows}
     if not numbers:
         raise SchemaMismatch(
             "the tables of the schema pgrelay are there, but not what was in them (a dump without data?)",
             "If nothing in it is needed: drop schema pgrelay cascade; then run pgrelay migrate.",
         )
+    refuse_changed({number: digest for number, _, digest in rows}, migrations())
     cursor = await connection.execute("select path, digest from pgrelay.schema_objects")
     digests: dict[str, str] = dict(await cursor.fetchall())
     due = await one(connection, _GRANTS_DUE)

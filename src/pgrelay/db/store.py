@@ -325,9 +325,9 @@ class Store:
         """Take back what dead daemons held."""
         return [Lapsed(*row) for row in await self._rows("select * from pgrelay.release_lapsed()")]
 
-    async def fire_deadlines(self, limit: int = 200) -> Deadlines:
+    async def fire_deadlines(self, limit: int, everything: bool) -> Deadlines:
         """Make the events of deadlines that passed."""
-        rows = await self._rows("select * from pgrelay.fire_deadlines(%s)", limit)
+        rows = await self._rows("select * from pgrelay.fire_deadlines(%s, %s)", limit, everything)
         return Deadlines(*rows[0])
 
     async def feed_replays(self) -> list[Fed]:
@@ -357,6 +357,10 @@ class Store:
     async def prune(self, retention: float) -> None:
         """Delete old rows of the small tables."""
         await self._rows("select pgrelay.prune(%s)::text", retention)
+
+    async def sweep(self) -> None:
+        """What is found only by reading the queue as a whole."""
+        await self._rows("select pgrelay.sweep()::text")
 
     async def notification_queue_usage(self) -> float:
         """How full the server's notification queue is, 0 to 1."""

@@ -1,28 +1,51 @@
 """What is kept, and for how long."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+
+from pgrelay.errors import DatabaseUnavailable, PgrelayError
 
 
 class Retain:
-    """Moves the rings on and prunes the small tables."""
+    """Moves the rings on, prunes the small tables, and sweeps the queue."""
 
     name = "retention"
     every = 60.0
+    #: Sweeping, which reads the queue as a whole, may take this part of the time at most.
+    share = 0.001
 
     def __init__(
         self,
         rotate: Callable[[str, float], Awaitable[str | None]],
         prune: Callable[[float], Awaitable[None]],
+        sweep: Callable[[], Awaitable[None]],
         *,
         retention: Callable[[], dict[str, float]],
     ) -> None:
         self._rotate = rotate
         self._prune = prune
+        self._sweep = sweep
         self._retention = retention
+        self._swept_until = float("-inf")
 
     async def once(self) -> float:
         retention = self._retention()
+        failed: PgrelayError | None = None
         for ring, seconds in retention.items():
-            await self._rotate(ring, seconds)
+            try:
+                while await self._rotate(ring, seconds):
+                    pass  # in steps, between which others have the connection
+            except DatabaseUnavailable:
+                raise
+            except PgrelayError as error:
+                failed = error  # one ring that does not move keeps nothing else
         await self._prune(max(retention.values()))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began >= self._swept_until:
+            await self._sweep()
+            ended = loop.time()
+            self._swept_until = ended + (ended - began) / self.share
+        if failed is not None:
+            raise failed
         return self.every

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from pgrelay.delivery import Claim, Status
+from support.database import Database
 from support.queue import (
     add_event,
     add_webhook,
@@ -155,6 +156,30 @@ def test_a_person_who_leaves_a_transaction_open_stops_nobody(
         person.commit()
     expand(db, daemon)
     assert [lease.event_id for lease in claim(db, daemon, ordered)] == [2]
+
+
+def test_what_a_person_did_is_seen_however_much_was_expanded_before_they_committed(
+    database: Database, db: psycopg.Connection, ordered: int, daemon: int
+) -> None:
+    for resource in ("a", "a", "b", "b"):
+        add_event(db, resource_id=resource)
+    pend(db, daemon)
+    cancel = "select pgrelay.cancel_delivery(%s)"
+    with database.connect(autocommit=False) as early, database.connect(autocommit=False) as late:
+        assert value(early, cancel, 1)
+        for _ in range(3):
+            add_event(db, resource_id=None)
+            expand(db, daemon)
+        assert value(late, cancel, 3)
+        late.commit()
+        for _ in range(3):
+            add_event(db, resource_id=None)
+            expand(db, daemon)
+        assert value(db, WAITING) == 1
+        early.commit()
+    expand(db, daemon)
+    assert value(db, WAITING) == 0
+    assert value(db, "select count(*) from pgrelay.order_releases") == 0
 
 
 def test_one_that_ends_while_its_successor_is_expanded_is_never_waited_for_in_vain(

@@ -134,7 +134,7 @@ def test_the_heartbeat_of_a_daemon_that_was_declared_dead_says_so(db: psycopg.Co
     assert value(db, beat, daemon) is False
 
 
-def test_what_a_daemon_leases_after_its_death_is_taken_back_by_the_next_prune(db: psycopg.Connection) -> None:
+def test_what_a_daemon_leases_after_its_death_is_taken_back_by_the_next_sweep(db: psycopg.Connection) -> None:
     # stopped for longer than its lease, woken up, and claiming before it hears that it is dead
     webhook = add_webhook(db)
     add_events(db, 2)
@@ -145,7 +145,7 @@ def test_what_a_daemon_leases_after_its_death_is_taken_back_by_the_next_prune(db
     leases = claim(db, ghost, webhook)
     assert len(leases) == 2
     assert release(db) == []
-    db.execute("select pgrelay.prune(86400)")
+    db.execute("select pgrelay.sweep()")
     assert [status(db, lease.delivery_id) for lease in leases] == [Status.PENDING] * 2
     assert record(db, ghost, *map(succeeded, leases)) == [lease.delivery_id for lease in leases]
 
@@ -154,7 +154,7 @@ def test_a_delivery_of_a_daemon_that_nobody_knows_is_taken_back(db: psycopg.Conn
     add_webhook(db)
     add_event(db)
     (lease,) = expand(db, 4711).leases
-    db.execute("select pgrelay.prune(86400)")
+    db.execute("select pgrelay.sweep()")
     assert status(db, lease.delivery_id) is Status.PENDING
 
 
@@ -191,5 +191,5 @@ def test_a_delivery_being_recorded_this_moment_is_not_waited_for(
         record(recorder, slow, succeeded(leases[0]))
         assert release(db) == [(slow, 1, 0)]
         recorder.rollback()
-    db.execute("select pgrelay.prune(86400)")
+    db.execute("select pgrelay.sweep()")
     assert [status(db, lease.delivery_id) for lease in leases] == [Status.PENDING] * 2

@@ -50,10 +50,10 @@ def test_an_event_of_a_transaction_that_was_open_during_the_last_look_waits_when
 def test_deadlines_dead_daemons_and_counts_are_told(db: psycopg.Connection) -> None:
     db.execute(
         "insert into pgrelay.deadlines (source, event_type, resource_id, fire_at)"
-        " values ('s', 'e', '1', clock_timestamp() + interval '1 hour'), ('s', 'e', '2', clock_timestamp() - interval '1 hour')"
+        " values ('s', 'e', '1', clock_timestamp() + interval '1 hour'), ('s', 'e', '2', clock_timestamp() - interval '1 minute')"
     )
     found = glance(db)
-    assert isinstance(found[1], float) and -3700 < found[1] < -3500
+    assert isinstance(found[1], float) and -65 < found[1] < -55
     value(db, "select pgrelay.sign_on('dead', '', 1, '', 0)")
     db.execute(
         "insert into pgrelay.metric_deltas (webhook_id, minute, attempts, attempts_failed, deliveries_succeeded,"
@@ -74,7 +74,7 @@ def test_what_has_just_outlived_its_time_is_told_and_what_did_long_ago_is_not_wa
     db.execute(queued, ("1 hour", 1000))
     with reads(db) as found:
         assert glance(db)[2] is False
-    assert sum(read.rows for read in found if read.name == "delivery_queue_expiry_idx") < 10
+    assert sum(read.rows for read in found if read.name.startswith("delivery_queue")) < 10
     db.execute(queued, ("-1 second", 1))
     assert glance(db)[2] is True
     assert value(db, "select pgrelay.expire_deliveries(5000)") == 1001

@@ -3,6 +3,7 @@
 import psycopg
 
 from support.database import Database
+from support.plans import reads
 from support.queue import add_events, add_webhook, expand, record, sign_on, succeeded, value
 
 DAY = 86_400
@@ -62,6 +63,29 @@ def test_what_is_past_retention_goes_and_what_is_not_stays(db: psycopg.Connectio
     assert count(db, "daemons", f"id = {living}") == 1
     assert count(db, "capture_errors", "recaptured_at is null") == 1
     assert count(db, "capture_errors", "recaptured_at is not null") == 2
+
+
+def test_what_is_kept_is_not_read_to_find_what_goes(db: psycopg.Connection) -> None:
+    db.execute("insert into pgrelay.capture_errors (source) select 's' from generate_series(1, 5000)")
+    db.execute(
+        "insert into pgrelay.deadline_fires (source, event_type, resource_id, fire_at)"
+        " select 's', 'a.b', n::text, now() from generate_series(1, 5000) as n"
+    )
+    db.execute(
+        "insert into pgrelay.metric_minutes select n, now(), 1, 0, 1, 0, 5, array_fill(0, array[12])"
+        " from generate_series(1, 5000) as n"
+    )
+    db.execute(
+        "insert into pgrelay.delivery_queue (webhook_id, event_id, event_slot) select 1, 1, 0 from generate_series(1, 5000)"
+    )
+    with reads(db) as done:
+        prune(db)
+    assert sum(read.rows for read in done) < 100, done
+    with reads(db) as done:
+        db.execute("select pgrelay.sweep()")
+    assert [read.scans for read in done if read.name == "delivery_queue"] == [1], (
+        "once, and only by the sweep"
+    )
 
 
 def test_figures_are_folded_by_one_daemon_at_a_time_and_none_waits(

@@ -8,6 +8,7 @@ import pytest
 from support.database import Database
 from support.queue import (
     add_event,
+    add_events,
     add_webhook,
     claim,
     expand,
@@ -28,6 +29,10 @@ RINGS = {"outbox": "outbox_slot", "delivery_history": "history_slot", "delivery_
 def rotate(db: psycopg.Connection, ring: str = "outbox", retention: float = RETENTION) -> str | None:
     done = value(db, "select pgrelay.rotate(%s, %s)", ring, retention)
     return None if done is None else str(done)
+
+
+def sweep(db: psycopg.Connection) -> None:
+    db.execute("select pgrelay.sweep()")
 
 
 def let_pass(db: psycopg.Connection, days: float, ring: str = "outbox") -> None:
@@ -127,11 +132,42 @@ def test_events_that_are_owed_or_not_expanded_yet_survive_their_slot(
     leases = {lease.event_id: lease for lease in claim(db, daemon, webhook)} | {flying: leases[flying]}
     assert leases[waiting].body == b'{"n": 1}'
     assert leases[late].body is not None
-    rotate(db)
+    sweep(db)
     assert value(db, "select count(*) from pgrelay.outbox_kept") == 3
     record(db, daemon, *(succeeded(lease) for lease in leases.values()))
-    rotate(db)
+    sweep(db)
     assert value(db, "select count(*) from pgrelay.outbox") == 0
+
+
+def test_thousands_of_events_that_are_still_owed_are_set_aside_a_step_at_a_time_and_nobody_waits(
+    database: Database, db: psycopg.Connection
+) -> None:
+    webhook, other = add_webhook(db), add_webhook(db)
+    daemon = sign_on(db)
+    add_events(db, 4_000)
+    pend(db, daemon)
+    (flying,) = claim(db, daemon, {other: 1})
+    let_pass(db, 1.01)
+    rotate(db)
+    let_pass(db, 6.01)
+    db.execute("set statement_timeout = '5s'")
+    with database.connect(autocommit=False) as rotating:
+        assert "kept" in (rotate(rotating) or "")
+        leases = claim(db, daemon, webhook)
+        assert 0 < len(leases) < 4_000 and all(lease.body == b"{}" for lease in leases)
+        rotating.commit()
+    assert value(db, "select count(distinct slot) from pgrelay.outbox") == 2
+    assert (rotate(db) or "").startswith("emptied slot 0, kept")
+    assert db.execute(
+        "select slot, count(*), count(distinct id) from pgrelay.outbox group by 1"
+    ).fetchall() == [(-1, 4_000, 4_000)]
+    leases = [flying, *leases, *claim(db, daemon, webhook), *claim(db, daemon, other)]
+    assert len(leases) == 8_000 and all(lease.body == b"{}" for lease in leases)
+    sweep(db)
+    assert value(db, "select count(*) from pgrelay.outbox") == 4_000
+    record(db, daemon, *map(succeeded, leases[1:]))
+    sweep(db)
+    assert db.execute("select id from pgrelay.outbox").fetchall() == [(flying.event_id,)]
 
 
 def test_a_window_that_is_only_half_paged_keeps_its_events(db: psycopg.Connection) -> None:
@@ -281,8 +317,8 @@ def test_a_kept_event_that_is_retried_this_moment_is_not_dropped(
     record(db, daemon, failed(lease))
     with database.connect(autocommit=False) as person:
         assert value(person, "select pgrelay.retry_delivery(%s)", lease.delivery_id) is True
-        rotate(db)
+        sweep(db)
         person.commit()
-    rotate(db)
+    sweep(db)
     (again,) = claim(db, daemon, webhook)
     assert again.body == b"kept"
