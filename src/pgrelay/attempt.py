@@ -23,6 +23,11 @@ from pgrelay.retry import Decision, decide, is_success
 
 Send = Callable[[Request, Callable[[], None] | None], Awaitable[Response | Failure]]
 
+#: What most attempts come to.
+_SUCCESS = {status: Decision(Verdict.SUCCEEDED, status) for status in (200, 201, 202, 204)}
+#: Characters of an answer that is remembered; there is one for each webhook.
+_LONGEST_REMEMBERED = 2048
+
 
 class RetryPolicy(NamedTuple):
     """What holds for webhooks that say nothing else. Seconds; `jitter` is a fraction."""
@@ -80,10 +85,6 @@ async def attempt(
     return _outcome(claim, decision, started, result, headers, builder)
 
 
-#: What most attempts come to.
-_SUCCESS = {status: Decision(Verdict.SUCCEEDED, status) for status in (200, 201, 202, 204)}
-
-
 def _place(error: Exception) -> str:
     """What went wrong and where, without its text, which may quote a secret."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -110,9 +111,9 @@ def _outcome(
         # most answers are those of before, and the transport gives the same object for the same headers
         if same is None or same.headers is not answer.headers or same.body != answer.body:
             body = scrubber.body(answer.body).decode("utf-8", "replace")
-            same = builder.answered = Answered(
-                answer.headers, answer.body, scrubber.text(_recorded(answer)), body
-            )
+            same = Answered(answer.headers, answer.body, scrubber.text(_recorded(answer)), body)
+            if len(same.body) + len(same.recorded_headers) <= _LONGEST_REMEMBERED:
+                builder.answered = same
         response_headers, response_body = same.recorded_headers, same.recorded_body
         message = None if message is None else scrubber.text(message)
     return Outcome(

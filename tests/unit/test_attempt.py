@@ -4,6 +4,8 @@ import asyncio
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pgrelay.attempt import RetryPolicy, attempt
 from pgrelay.delivery import Claim, ErrorKind, Failure, Outcome, Request, Response, Verdict, Webhook
@@ -93,3 +95,38 @@ async def test_jitter_only_lengthens_waits(jitter: float):
     ]
     assert all(60.0 <= wait <= 60.0 * (1 + jitter) for wait in waits)
     assert (len(set(waits)) > 1) == (jitter > 0)
+
+
+PLAIN, ECHOING = {"Server": "one"}, {"Server": "two", "X-Echo": SECRET}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([PLAIN, ECHOING]), st.sampled_from([b"", b"ok", SECRET.encode(), b"x" * 5_000])
+        ),
+        max_size=8,
+    )
+)
+def test_each_answer_is_recorded_as_it_was_whatever_came_before_it(
+    answers: list[tuple[dict[str, str], bytes]],
+):
+    async def ask() -> None:
+        to = webhook()
+        builder = RequestBuilder(to, "pgrelay/test")
+        for headers, body in answers:
+
+            async def send(
+                _: Request, __: object = None, headers: dict[str, str] = headers, body: bytes = body
+            ) -> Response | Failure:
+                return Response(200, headers, body, 0.1)
+
+            made = await attempt(claim(), to, builder, POLICY, send)
+            assert made.response_body == body.decode().replace(SECRET, "***")
+            assert json.loads(made.response_headers or "") == {
+                name: value.replace(SECRET, "***") for name, value in headers.items()
+            }
+            # there may be thousands of webhooks: long answers are not kept
+            assert builder.answered is None or len(builder.answered.body) < 5_000
+
+    asyncio.run(ask())
