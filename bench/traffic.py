@@ -46,5 +46,5 @@ def delivered(claim: Claim, now: float) -> Outcome:
     """What a daemon records of a request that nginx answered with 200."""
     return Outcome(
         claim, Verdict.SUCCEEDED, now - 0.05, 0.05, 200, request_headers='{"Content-Type": "application/json"}',
-        response_headers='{"Server": "nginx"}', response_body=b"ok",
+        response_headers='{"Server": "nginx"}', response_body="ok",
     )  # fmt: skip
