@@ -63,14 +63,21 @@ begin
         where d.id = any (array(select p.id from picked p))
         returning d.id, d.webhook_id, d.lease_no, d.event_id, d.event_slot, d.attempts, d.expires_at
     )
-    select d.id, d.lease_no, d.webhook_id, p.version, d.event_id, d.attempts, o.event_type, o.idempotency_key,
-           convert_to(o.body, p_encoding), extract(epoch from v_now - o.occurred_at)::double precision,
+    select d.id, d.lease_no, d.webhook_id, p.version, d.event_id, d.attempts, e.event_type, e.idempotency_key,
+           convert_to(e.body, p_encoding), extract(epoch from v_now - e.occurred_at)::double precision,
            extract(epoch from p.due)::double precision, extract(epoch from d.expires_at - v_now)::double precision,
-           case when p.payload_format <> 'standard' then convert_to(o.source, p_encoding) end,
-           case when p.payload_format <> 'standard' then convert_to(o.resource_id, p_encoding) end
+           case when p.payload_format <> 'standard' then convert_to(e.source, p_encoding) end,
+           case when p.payload_format <> 'standard' then convert_to(e.resource_id, p_encoding) end
     from leased d join picked p on p.id = d.id
-    left join lateral (select o.event_type, o.idempotency_key, o.body, o.occurred_at, o.source, o.resource_id from pgrelay.outbox o
-                       where o.id = d.event_id and o.slot in (d.event_slot, -1) limit 1) as o on true
+    left join lateral (
+        select o.event_type, o.idempotency_key, o.body, o.occurred_at, o.source, o.resource_id from pgrelay.outbox o
+        where o.id = d.event_id and o.slot in (d.event_slot, -1)
+        union all
+        -- set_aside() committed while this statement ran: the delivery, locked as it is now, says -1, and the event is where it
+        -- was when the statement began. Read only when the first half found nothing.
+        select o.event_type, o.idempotency_key, o.body, o.occurred_at, o.source, o.resource_id from pgrelay.outbox o
+        where d.event_slot = -1 and o.id = d.event_id
+        limit 1) as e on true
     order by d.id;
 end
 $$;

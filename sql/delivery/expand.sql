@@ -41,7 +41,10 @@ declare
     v_after bigint;
     v_until bigint;
     v_dense bigint;
-    v_found bigint;
+    -- the events of this step, by what finds one: the partitions are gone through once here, and not for each way to read them
+    v_slots smallint[];
+    v_xids xid8[];
+    v_ids bigint[];
     -- whether anybody has such a thing at all: what nobody has costs nothing
     v_ordered boolean;
     -- A step does what it sees in order_releases, and takes the snapshot of its window after that. So the step after a window
@@ -85,13 +88,15 @@ begin
     v_dense := v_last.dense_id;
 
     if not v_paged then
-        select count(*) into v_found from (
-            (select from pgrelay.outbox o where o.xid >= v_from_xmax and o.xid < v_to_xmax
-                and pg_visible_in_snapshot(o.xid, v_to) limit p_limit + 1)
-            union all
-            (select from pgrelay.outbox o where o.xid = any (v_late) limit p_limit + 1)) as x;
-        if v_found = 0 then return; end if;
-        if v_found > p_limit then
+        select array_agg(x.slot), array_agg(x.xid), array_agg(x.id) into v_slots, v_xids, v_ids from (
+            select o.slot, o.xid, o.id from pgrelay.outbox o
+            where o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to) limit p_limit + 1) as x;
+        if v_late <> '{}' then
+            select v_slots || array_agg(x.slot), v_xids || array_agg(x.xid), v_ids || array_agg(x.id) into v_slots, v_xids, v_ids from (
+                select o.slot, o.xid, o.id from pgrelay.outbox o where o.xid = any (v_late) limit p_limit + 1) as x;
+        end if;
+        if v_ids is null then return; end if;
+        if cardinality(v_ids) > p_limit then
             select min(x.id) - 1, max(x.id), coalesce(min(x.id) filter (where not x.late) - 1, max(x.id))
             into v_after, v_until, v_dense from (
                 select o.id, false as late from pgrelay.outbox o
@@ -101,33 +106,32 @@ begin
             v_paged := true;
         end if;
     end if;
+    if v_paged then
+        select array_agg(x.slot), array_agg(x.xid), array_agg(x.id) into v_slots, v_xids, v_ids from (
+            select page.* from (
+                -- A transaction that was open for an hour has few events among an hour's ids: by its own xid. Compared as rows,
+                -- because the index on id alone, which reads the whole hour, would serve anything else as well.
+                select o.* from unnest(v_late) as late (xid) cross join lateral (
+                    select o.slot, o.xid, o.id from pgrelay.outbox o where (o.xid, o.id) > (late.xid, v_after) and (o.xid, o.id) <= (late.xid, v_dense)
+                    order by o.xid, o.id limit p_limit) as o
+                union all
+                -- ids drawn since the window opened are nearly all of it; no condition here that the index on xid could serve
+                (select o.slot, o.xid, o.id from pgrelay.outbox o where o.id > greatest(v_after, v_dense) and o.id <= v_until
+                    and pg_visible_in_snapshot(o.xid, v_to) and not pg_visible_in_snapshot(o.xid, v_from)
+                 order by o.id limit p_limit)) as page
+            order by page.id limit p_limit) as x;
+    end if;
 
     -- a page of events of whoever subscribes most is few enough if all together have few subscriptions
     v_wide := exists (select from pgrelay.subscriptions offset c_most / p_limit);
     return query
     with found as materialized (
-        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body,
-               false as late
-        from pgrelay.outbox o where not v_paged and o.xid >= v_from_xmax and o.xid < v_to_xmax and pg_visible_in_snapshot(o.xid, v_to)
-        union all
-        select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body,
-               true
-        from pgrelay.outbox o where not v_paged and o.xid = any (v_late)
-        union all
-        (select page.*, null from (
-            -- A transaction that was open for an hour has few events among an hour's ids: by its own xid. Compared as rows,
-            -- because the index on id alone, which reads the whole hour, would serve anything else as well.
-            select o.* from unnest(v_late) as late (xid) cross join lateral (
-                select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
-                from pgrelay.outbox o where v_paged and (o.xid, o.id) > (late.xid, v_after) and (o.xid, o.id) <= (late.xid, v_dense)
-                order by o.xid, o.id limit p_limit) as o
-            union all
-            -- ids drawn since the window opened are nearly all of it; no condition here that the index on xid could serve
-            (select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
-             from pgrelay.outbox o where v_paged and o.id > greatest(v_after, v_dense) and o.id <= v_until
-                and pg_visible_in_snapshot(o.xid, v_to) and not pg_visible_in_snapshot(o.xid, v_from)
-             order by o.id limit p_limit)) as page
-         order by page.id limit p_limit)
+        select o.*, case when not v_paged then e.xid = any (v_late) end as late
+        from unnest(v_slots, v_xids, v_ids) as e (slot, xid, id)
+        cross join lateral (
+            select o.id, o.slot, o.event_type, o.company_id, o.idempotency_key, o.occurred_at, o.only_webhook, o.valid_until, o.source, o.resource_id, o.body
+            -- -1: it was set aside meanwhile, because its slot is needed
+            from pgrelay.outbox o where o.xid = e.xid and o.id = e.id and o.slot in (e.slot, -1) limit 1) as o
     ), fans as materialized (
         -- deliveries that an event of each tenant may owe
         select t.company_id, (select count(*) from (select from pgrelay.subscriptions s where s.company_id = t.company_id limit c_most) as x) as fan
@@ -164,12 +168,10 @@ begin
                            where v_held and h.webhook_id = w.id and (h.held_until is not null or h.probe_wait is not null) limit 1) as h on true
         left join lateral (select o.daemon_id from pgrelay.webhook_owners o where v_owned and o.webhook_id = w.id limit 1) as o on true
     ), lined_up as (
-        select owed.*, false as waits from owed where not v_ordered
-        union all
         select owed.*, order_key is not null and (
             lag(owed.id) over (partition by webhook, order_key order by owed.id) is not null
             or exists (select from pgrelay.delivery_queue q where q.webhook_id = owed.webhook and q.order_key = owed.order_key)) as waits
-        from owed where v_ordered
+        from owed
     ), fits as (
         select l.*, simple and not waits
                and place <= coalesce(p_free[array_position(p_webhook_ids, webhook)], p_default_free) as may

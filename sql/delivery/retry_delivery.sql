@@ -20,20 +20,20 @@ begin
     end if;
     select * into v_old from pgrelay.delivery_history where id = p_id and status <> 'succeeded' order by finished_at desc limit 1 for update;
     -- gone meanwhile: somebody else was faster with the same wish
-    if not found then return exists (select from pgrelay.delivery_queue where id = p_id and status = 'pending'); end if;
+    if not found then return exists (select from pgrelay.delivery_queue where id = p_id and status <> 'in_flight'); end if;
     if not exists (select from pgrelay.webhook_configurations where id = v_old.webhook_id and is_active) then
         raise exception using errcode = 'PGR20', message = format('webhook %s of delivery %s is deleted or inactive', v_old.webhook_id, p_id),
             hint = format('If it is there: select pgrelay.set_active(%s, true), then retry.', v_old.webhook_id);
     end if;
-    select o.slot into v_slot from pgrelay.outbox o where o.id = v_old.event_id and o.slot in (v_old.event_slot, -1);
+    -- read once: it may be set aside meanwhile
+    select o.slot, case when w.ordering = 'resource' then pgrelay.order_key(o.source, o.resource_id) end into v_slot, v_order
+    from pgrelay.outbox o left join pgrelay.webhook_configurations w on w.id = v_old.webhook_id
+    where o.id = v_old.event_id and o.slot in (v_old.event_slot, -1);
     if not found then
         raise exception using errcode = 'PGR21', message = format('event %s of delivery %s is older than its retention', v_old.event_id, p_id),
             hint = 'Its body is gone; raise retention.events to keep events longer.';
     end if;
     delete from pgrelay.delivery_history where id = p_id and slot = v_old.slot;
-    select pgrelay.order_key(o.source, o.resource_id) into v_order
-    from pgrelay.outbox o join pgrelay.webhook_configurations w on w.id = v_old.webhook_id and w.ordering = 'resource'
-    where o.id = v_old.event_id and o.slot = v_slot;
     insert into pgrelay.delivery_queue (id, webhook_id, event_id, event_slot, attempts, lease_no, last_status_code, last_error, created_at,
         order_key, next_attempt_at, replay_id)
     values (p_id, v_old.webhook_id, v_old.event_id, v_slot, 0, v_old.lease_no, v_old.last_status_code, v_old.last_error, v_old.created_at,

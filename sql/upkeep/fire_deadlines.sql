@@ -19,10 +19,12 @@ begin
     dropped := 0;
     for v_arm in
         -- by place, which is theirs for good, for an arm is never updated: they are looked for once
-        delete from pgrelay.deadlines where ctid = any (array(
-            select ctid from pgrelay.deadlines where fire_at <= v_now and fire_at >= v_since
-            order by fire_at, id limit p_limit for update skip locked))
-        returning *
+        with taken as (
+            delete from pgrelay.deadlines where ctid = any (array(
+                select ctid from pgrelay.deadlines where fire_at <= v_now and fire_at >= v_since
+                order by fire_at, id limit p_limit for update skip locked))
+            returning *)
+        select * from taken order by fire_at, id
     loop
         v_fired := false;
         if to_regprocedure(format('pgrelay.%I(text, text, timestamptz)', 'fire_' || v_arm.source)) is not null then

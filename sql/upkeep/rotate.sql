@@ -56,8 +56,9 @@ begin
         exception when lock_not_available then
             continue;
         end;
-        -- Once more behind the lock: who started a replay has read the slot, and has committed.
-        continue when p_ring = 'outbox' and pgrelay.spared(v_slot, p_retention_seconds);
+        -- Once more behind the lock: who started a replay has read the slot, and has committed. No other slot then, for this
+        -- one stays locked until the end.
+        exit when p_ring = 'outbox' and pgrelay.spared(v_slot, p_retention_seconds);
         if p_ring = 'outbox' then v_kept := v_kept + pgrelay.keep_needed(v_slot); end if;
         execute format('truncate pgrelay.%I', p_ring || '_' || v_slot);
         update pgrelay.ring_slots set opened_at = null, closed_at = null where ring = p_ring and slot = v_slot;
@@ -103,8 +104,9 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 -- Move events of an outbox slot that pending deliveries need to outbox_kept, those of p_limit deliveries at most. Returns how many.
 --
--- Without a lock on the slot, so nobody waits: whoever looks for the event finds it, at any moment, in one of the two. The
--- deliveries are told where, so that they are not looked at again. Those that are locked, or in flight, are left to keep_needed().
+-- Without a lock on the slot, so nobody waits: in every snapshot the event is in one of the two. The deliveries are told where,
+-- so that they are not looked at again; whoever locks one reads it as it is now, and its event as it was when the statement
+-- began, so claim() looks in both. Deliveries that are locked, or in flight, are left to keep_needed().
 declare
     v_deliveries bigint[];
     v_events bigint[];
@@ -127,7 +129,7 @@ $$;
 comment on function pgrelay.set_aside(smallint, integer) is 'Moves events of a slot that pending deliveries need to outbox_kept. Called by rotate().';
 
 create or replace function pgrelay.keep_needed(p_slot smallint)
-returns bigint language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+returns bigint language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 -- Copy the events of an outbox slot that must not go yet to outbox_kept: owed by an unfinished delivery, or not expanded.
 --

@@ -72,8 +72,8 @@ class Lane:
         if self.most:
             prefetch = min(prefetch, 2 * self.most)
         if self.rate is not None:
-            return min(prefetch, ceil(self.rate.rate) + A_FEW)
-        return prefetch + self.ahead
+            prefetch = min(prefetch, ceil(self.rate.rate) + A_FEW)
+        return prefetch if self.most or self.rate else prefetch + self.ahead
 
 
 class Lanes:

@@ -64,13 +64,13 @@ def refuse_changed(applied: Mapping[int, str], shipped: Iterable[Migration]) -> 
 
     `applied`: digests by number. One that psql applied has none, and is taken as it is.
     """
-    for number, _, _, digest, _ in shipped:
-        if applied.get(number, "") not in ("", digest):
+    for migration in shipped:
+        if applied.get(migration.number, "") not in ("", migration.digest):
             raise SchemaMismatch(
-                f"migration {number:04d} was applied from another file than this version of pgrelay ships,"
+                f"migration {migration.number:04d} was applied from another file than this version of pgrelay ships,"
                 " so the tables may not be what it expects",
                 "Run the version that applied it. Once the tables are as this version's file has them, say so:"
-                f" update pgrelay.schema_migrations set digest = '{digest}' where number = {number};",
+                f" update pgrelay.schema_migrations set digest = '{migration.digest}' where number = {migration.number};",
             )
 
 

@@ -139,6 +139,8 @@ class Connection(asyncio.Protocol):
         The alarm of an earlier request is left standing, and set anew when it goes off: one in a while for each
         connection costs less than one for each request.
         """
+        if self._answered is None:
+            return
         self._deadline, self._seconds = monotonic() + left, seconds
         if self._alarm is None or self._alarm_at > self._deadline:
             self._set_alarm(left)

@@ -21,7 +21,7 @@ class FireDeadlines:
     """Makes the events of deadlines that passed, when it is called.
 
     It is called for those that pass now, and looks for no others then. For all of them, also those armed when they had
-    passed long ago, it looks every half a minute.
+    passed long ago, it looks once a minute at least.
     """
 
     name = "deadlines"

@@ -11,8 +11,9 @@ class Retain:
 
     name = "retention"
     every = 60.0
-    #: Sweeping, which reads the queue as a whole, may take this part of the time at most.
+    #: Sweeping, which reads the queue as a whole, may take this part of the time at most; but it comes once in so long.
     share = 0.001
+    longest = 1800.0
 
     def __init__(
         self,
@@ -39,13 +40,21 @@ class Retain:
                 raise
             except PgrelayError as error:
                 failed = error  # one ring that does not move keeps nothing else
-        await self._prune(max(retention.values()))
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        if began >= self._swept_until:
-            await self._sweep()
-            ended = loop.time()
-            self._swept_until = ended + (ended - began) / self.share
+        try:
+            await self._prune(max(retention.values()))
+        finally:
+            if asyncio.get_running_loop().time() >= self._swept_until:
+                await self._sweep_for_a_while()
         if failed is not None:
             raise failed
         return self.every
+
+    async def _sweep_for_a_while(self) -> None:
+        """Sweep, and put the next time off by what it took, also where it took too long."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            await self._sweep()
+        finally:
+            ended = loop.time()
+            self._swept_until = ended + min((ended - began) / self.share, self.longest)

@@ -1,10 +1,12 @@
 """Rings: moved on in time, emptied past retention, nothing lost that is needed, nobody kept waiting."""
 
 import json
+import threading
 
 import psycopg
 import pytest
 
+from pgrelay.delivery import Claim
 from support.database import Database
 from support.queue import (
     add_event,
@@ -168,6 +170,28 @@ def test_thousands_of_events_that_are_still_owed_are_set_aside_a_step_at_a_time_
     record(db, daemon, *map(succeeded, leases[1:]))
     sweep(db)
     assert db.execute("select id from pgrelay.outbox").fetchall() == [(flying.event_id,)]
+
+
+def test_a_claim_that_an_event_is_moved_under_finds_it(database: Database, db: psycopg.Connection) -> None:
+    webhook = add_webhook(db)
+    daemon = sign_on(db)
+    add_events(db, 12_000)
+    pend(db, daemon)
+    let_pass(db, 1.01)
+    rotate(db)
+
+    def set_aside() -> None:
+        with database.connect() as other:
+            while other.execute("select deliveries from pgrelay.set_aside(0::smallint, 25)").fetchone() != (0,):
+                pass
+
+    mover = threading.Thread(target=set_aside)
+    mover.start()
+    leases: list[Claim] = []
+    while mover.is_alive() or len(leases) < 12_000:
+        leases += claim(db, daemon, {webhook: 300})
+    mover.join()
+    assert len(leases) == 12_000 and {lease.body for lease in leases} == {b"{}"}
 
 
 def test_a_window_that_is_only_half_paged_keeps_its_events(db: psycopg.Connection) -> None:
