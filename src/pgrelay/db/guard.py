@@ -70,7 +70,8 @@ def refuse_changed(applied: Mapping[int, str], shipped: Iterable[Migration]) -> 
                 f"migration {migration.number:04d} was applied from another file than this version of pgrelay ships,"
                 " so the tables may not be what it expects",
                 "Run the version that applied it. Once the tables are as this version's file has them, say so:"
-                f" update pgrelay.schema_migrations set digest = '{migration.digest}' where number = {migration.number};",
+                f" update pgrelay.schema_migrations set digest = '{migration.digest}'"
+                f" where number = {migration.number};",
             )
 
 

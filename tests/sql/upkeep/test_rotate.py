@@ -182,7 +182,9 @@ def test_a_claim_that_an_event_is_moved_under_finds_it(database: Database, db: p
 
     def set_aside() -> None:
         with database.connect() as other:
-            while other.execute("select deliveries from pgrelay.set_aside(0::smallint, 25)").fetchone() != (0,):
+            while other.execute("select deliveries from pgrelay.set_aside(0::smallint, 25)").fetchone() != (
+                0,
+            ):
                 pass
 
     mover = threading.Thread(target=set_aside)
