@@ -296,6 +296,39 @@ async def test_the_queue_is_swept_the_less_often_the_longer_that_takes(monkeypat
     assert swept == [1000.0, 1501.0]
 
 
+async def test_however_long_sweeping_took_it_comes_again_within_half_an_hour(monkeypatch: pytest.MonkeyPatch):
+    clock = SimpleNamespace(now=1000.0)
+    swept: list[float] = []
+
+    async def sweep() -> None:
+        swept.append(clock.now)
+        clock.now += 30.0
+        raise Refused("canceling statement due to statement timeout")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.now)
+    made = Retain(answers(None), answers(None), sweep, retention=lambda: {"outbox": 10.0})
+    with pytest.raises(Refused):
+        await made.once()
+    for clock.now in (1040.0, 2829.0):
+        await made.once()
+    assert swept == [1000.0]
+    clock.now = 2830.0
+    with pytest.raises(Refused):
+        await made.once()
+
+
+async def test_the_queue_is_swept_also_when_pruning_fails():
+    swept: list[bool] = []
+
+    async def sweep() -> None:
+        swept.append(True)
+
+    made = Retain(answers(None), answers(Refused("a lock")), sweep, retention=lambda: {"outbox": 10.0})
+    with pytest.raises(Refused, match="a lock"):
+        await made.once()
+    assert swept == [True]
+
+
 async def test_capture_errors_are_told_when_their_number_changes():
     observed: list[Observation] = []
     made = WatchCapture(answers(0, 2, 2, 3, 0, 0), observe=observed.append)
