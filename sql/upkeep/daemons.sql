@@ -12,8 +12,8 @@ declare
 begin
     for v_table, v_sequence in values
         ('outbox', 'outbox_id_seq'), ('delivery_queue', 'delivery_queue_id_seq'), ('delivery_history', 'delivery_queue_id_seq'),
-        ('feed_windows', 'feed_windows_id_seq'), ('webhook_totals', 'webhook_totals_id_seq'), ('metric_deltas', 'metric_deltas_id_seq'), ('daemons', 'daemons_id_seq'),
-        ('webhook_configurations', 'webhook_configurations_id_seq'), ('sources', 'sources_id_seq') loop
+        ('feed_windows', 'feed_windows_id_seq'), ('metric_deltas', 'metric_deltas_id_seq'), ('daemons', 'daemons_id_seq'),
+        ('webhook_totals', 'webhook_totals_id_seq'), ('webhook_configurations', 'webhook_configurations_id_seq'), ('sources', 'sources_id_seq') loop
         execute format('select max(id) from pgrelay.%I', v_table) into v_highest;
         if v_highest > coalesce(pg_sequence_last_value(format('pgrelay.%I', v_sequence)), 0) then
             perform setval(format('pgrelay.%I', v_sequence), v_highest);

@@ -23,8 +23,6 @@ from pgrelay.retry import Decision, decide, is_success
 
 Send = Callable[[Request, Callable[[], None] | None], Awaitable[Response | Failure]]
 
-#: What most attempts come to.
-_SUCCESS = {status: Decision(Verdict.SUCCEEDED, status) for status in (200, 201, 202, 204)}
 #: Characters of an answer that is remembered; there is one for each webhook.
 _LONGEST_REMEMBERED = 2048
 
@@ -71,7 +69,7 @@ async def attempt(
         elapsed = monotonic() - started
         result = Failure(ErrorKind.PROTOCOL, f"pgrelay could not make this request: {_place(error)}", elapsed)
     if isinstance(result, Response) and is_success(result):
-        decision = _SUCCESS.get(result.status) or Decision(Verdict.SUCCEEDED, result.status)
+        decision = Decision(Verdict.SUCCEEDED, result.status)
     else:
         decision = decide(
             result,

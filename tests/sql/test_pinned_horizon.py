@@ -1,6 +1,8 @@
 """An old snapshot that is held costs nothing: vacuum can remove nothing, and yet claiming and expanding stay as cheap."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 
@@ -22,6 +24,15 @@ from support.queue import (
 DELIVERIES = 20_000
 BATCH = 500
 MEASURED = 100
+
+
+@contextmanager
+def old_snapshot(database: Database) -> Iterator[psycopg.Connection]:
+    """A transaction that sees everything as it is now, for as long as the block runs."""
+    with database.connect(autocommit=False) as holder:
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgrelay.delivery_queue")
+        yield holder
 
 
 def expansion_cost(db: psycopg.Connection, daemon: int) -> int:
@@ -67,9 +78,7 @@ def test_expanding_and_claiming_cost_the_same_after_20_000_deliveries_under_an_o
     daemon = sign_on(db)
     floors = dict.fromkeys(webhooks, float("-inf"))
     chance = random.Random(3)
-    with database.connect(autocommit=False) as holder:
-        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        holder.execute("select count(*) from pgrelay.delivery_queue")
+    with old_snapshot(database) as holder:
         work(db, daemon, webhooks, floors, chance)
         before = expansion_cost(db, daemon), claim_cost(db, daemon, floors)
         for _ in range(DELIVERIES // BATCH):
@@ -95,9 +104,7 @@ def test_recording_costs_the_same_after_thousands_that_were_sent_in_order_under_
         query, parameters = recording(daemon, *map(succeeded, expand(db, daemon).leases))
         return buffers(db, query, *parameters)
 
-    with database.connect(autocommit=False) as holder:
-        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        holder.execute("select count(*) from pgrelay.delivery_queue")
+    with old_snapshot(database):
         before = [cost() for _ in range(2)][-1]
         for _ in range(10):
             add_events(db, BATCH)
@@ -116,9 +123,7 @@ def test_expanding_costs_the_same_after_thousands_of_deliveries_in_order_were_ca
         add_events(db, 1, company_id="2")
         return buffers(db, "select * from pgrelay.expand(%s, 1000, 1000, '{}', '{}', 1000)", daemon)
 
-    with database.connect(autocommit=False) as holder:
-        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        holder.execute("select count(*) from pgrelay.delivery_queue")
+    with old_snapshot(database):
         before = [cost() for _ in range(2)][-1]
         for _ in range(20):
             add_events(db, 2 * BATCH)
@@ -142,9 +147,7 @@ def test_what_is_counted_is_seen_and_folded_without_walking_over_what_was_folded
         record(db, daemon, *map(succeeded, expand(db, daemon).leases))
         return buffers(db, query)
 
-    with database.connect(autocommit=False) as holder:
-        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        holder.execute("select count(*) from pgrelay.delivery_queue")
+    with old_snapshot(database):
         glance, fold = "select * from pgrelay.glance()", "select pgrelay.fold_metrics()"
         before = [(cost(glance), cost(fold)) for _ in range(2)][-1]
         columns = "webhook_id, minute, attempts, attempts_failed, deliveries_succeeded, deliveries_failed, duration_ms_sum"
@@ -183,9 +186,7 @@ def test_deadlines_are_seen_and_fired_without_walking_over_those_that_fired_unde
         db.execute(armed, ("-1 second", 1))
         return buffers(db, glance), buffers(db, fire)
 
-    with database.connect(autocommit=False) as holder:
-        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        holder.execute("select count(*) from pgrelay.deadlines")
+    with old_snapshot(database):
         before = [cost() for _ in range(2)][-1]
         db.execute(armed, ("-1 hour", 20_000))
         assert db.execute("select dropped from pgrelay.fire_deadlines(50000)").fetchone() == (20_000,)

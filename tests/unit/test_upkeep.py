@@ -281,40 +281,42 @@ async def test_a_ring_that_cannot_be_moved_is_told_and_keeps_nothing_else_from_b
     assert done == ["outbox", "delivery_attempts", "prune", "sweep"]
 
 
+class Sweeping:
+    """Retain with a queue that takes `seconds` to sweep, by a clock that is set by hand."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, seconds: float, failure: Exception | None = None
+    ) -> None:
+        self.now, self.swept = 0.0, list[float]()
+        self._seconds, self._failure = seconds, failure
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
+        self._retain = Retain(answers(None), answers(None), self._sweep, retention=lambda: {"outbox": 10.0})
+
+    async def _sweep(self) -> None:
+        self.swept.append(self.now)
+        self.now += self._seconds
+        if self._failure is not None:
+            raise self._failure
+
+    async def come_at(self, *moments: float) -> None:
+        for self.now in moments:
+            await self._retain.once()
+
+
 async def test_the_queue_is_swept_the_less_often_the_longer_that_takes(monkeypatch: pytest.MonkeyPatch):
-    clock = SimpleNamespace(now=1000.0)
-    swept: list[float] = []
-
-    async def sweep() -> None:
-        swept.append(clock.now)
-        clock.now += 0.5
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.now)
-    made = Retain(answers(None), answers(None), sweep, retention=lambda: {"outbox": 10.0})
-    for clock.now in (1000.0, 1060.0, 1500.0, 1501.0, 1999.0):
-        await made.once()
-    assert swept == [1000.0, 1501.0]
+    made = Sweeping(monkeypatch, 0.5)
+    await made.come_at(1000.0, 1060.0, 1500.0, 1501.0, 1999.0)
+    assert made.swept == [1000.0, 1501.0]
 
 
 async def test_however_long_sweeping_took_it_comes_again_within_half_an_hour(monkeypatch: pytest.MonkeyPatch):
-    clock = SimpleNamespace(now=1000.0)
-    swept: list[float] = []
-
-    async def sweep() -> None:
-        swept.append(clock.now)
-        clock.now += 30.0
-        raise Refused("canceling statement due to statement timeout")
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.now)
-    made = Retain(answers(None), answers(None), sweep, retention=lambda: {"outbox": 10.0})
+    made = Sweeping(monkeypatch, 30.0, Refused("canceling statement due to statement timeout"))
     with pytest.raises(Refused):
-        await made.once()
-    for clock.now in (1040.0, 2829.0):
-        await made.once()
-    assert swept == [1000.0]
-    clock.now = 2830.0
+        await made.come_at(1000.0)
+    await made.come_at(1040.0, 2829.0)
+    assert made.swept == [1000.0]
     with pytest.raises(Refused):
-        await made.once()
+        await made.come_at(2830.0)
 
 
 async def test_the_queue_is_swept_also_when_pruning_fails():

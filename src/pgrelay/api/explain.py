@@ -1,23 +1,17 @@
-"""A signed test request past the queue, and what each step of it tells. As many at a time as `place` lets."""
-
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from http import HTTPStatus
+"""A signed test request past the queue, and what each step of it tells."""
 
 from pgrelay.api import webhooks
 from pgrelay.api.call import Answer, Call, Later
 from pgrelay.api.fields import ref
-from pgrelay.api.problems import Problem
+from pgrelay.api.places import Places
 from pgrelay.api.route import Route
 from pgrelay.db import admin_webhooks
 from pgrelay.doctor import diagnosis
 from pgrelay.doctor.account import as_row
 from pgrelay.doctor.trial import TryOut
 
-#: Requests at a time; a receiver may take two minutes to answer.
-_AT_ONCE = 4
-_places = asyncio.Semaphore(_AT_ONCE)
+#: For requests that are under way, the page's included; a receiver may take two minutes to answer.
+TRIALS = Places(4, "too-many-tests", "receivers are tried out", retry_after=10)
 
 
 async def explain(call: Call) -> Later:
@@ -25,25 +19,11 @@ async def explain(call: Call) -> Later:
     webhook = await admin_webhooks.opened(call.admin, row["id"], call.keys)
 
     async def work(try_out: TryOut) -> Answer:
-        async with place():
+        async with TRIALS.one():
             request, found = await try_out(webhook)
         return Answer(as_row(row["id"], request, found, diagnosis.findings(found, request, row)))
 
     return Later(work)
-
-
-@asynccontextmanager
-async def place() -> AsyncIterator[None]:
-    """Room for one test request. Raises Problem (503) where there is none."""
-    if _places.locked():
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "too-many-tests",
-            "too many receivers are tried out at the moment; come back in a few seconds",
-            headers={"Retry-After": "10"},
-        )
-    async with _places:
-        yield
 
 
 ROUTES = [

@@ -8,7 +8,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import psycopg
 from psycopg.abc import AdaptContext, Buffer
@@ -16,7 +16,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 A = TypeVar("A", bound="Array")
-N = TypeVar("N", int, float)
+N = TypeVar("N", bound="_Numbers")
 
 #: As array_recv() of Postgres reads it: one dimension, whether there are nulls, the elements' type, how many, from 1.
 _HEAD = struct.Struct("!iiIii")
@@ -34,25 +34,31 @@ class Array(bytes):
     element_oid: ClassVar[int]
 
 
-class Bigints(Array):
+class _Numbers(Array):
+    __slots__ = ()
+    #: Of an element, as the module array has it.
+    code: ClassVar[str]
+
+
+class Bigints(_Numbers):
     """bigint[], made by `bigints`."""
 
     __slots__ = ()
-    oid, element_oid = 1016, 20
+    oid, element_oid, code = 1016, 20, "q"
 
 
-class Integers(Array):
+class Integers(_Numbers):
     """integer[], made by `integers`."""
 
     __slots__ = ()
-    oid, element_oid = 1007, 23
+    oid, element_oid, code = 1007, 23, "i"
 
 
-class Doubles(Array):
+class Doubles(_Numbers):
     """double precision[], made by `doubles`."""
 
     __slots__ = ()
-    oid, element_oid = 1022, 701
+    oid, element_oid, code = 1022, 701, "d"
 
 
 class Texts(Array):
@@ -64,17 +70,17 @@ class Texts(Array):
 
 def bigints(values: Sequence[int | None]) -> Bigints:
     """A bigint[] parameter. OverflowError for what is no bigint."""
-    return _numbers(Bigints, array("q", _known(values)), values)
+    return _numbers(Bigints, values)
 
 
 def integers(values: Sequence[int | None]) -> Integers:
     """An integer[] parameter. OverflowError for what is no integer."""
-    return _numbers(Integers, array("i", _known(values)), values)
+    return _numbers(Integers, values)
 
 
 def doubles(values: Sequence[float | None]) -> Doubles:
     """A double precision[] parameter."""
-    return _numbers(Doubles, array("d", _known(values)), values)
+    return _numbers(Doubles, values)
 
 
 def texts(values: Sequence[str | None]) -> Texts:
@@ -101,11 +107,8 @@ def _text(value: str | None) -> tuple[bytes, bytes]:
     return _LENGTH(len(encoded)), encoded
 
 
-def _known(values: Sequence[N | None]) -> Sequence[N]:
-    return [value for value in values if value is not None]
-
-
-def _numbers(kind: type[A], known: "array[Any]", values: Sequence[object]) -> A:
+def _numbers(kind: type[N], values: Sequence[float | None]) -> N:
+    known = array(kind.code, [value for value in values if value is not None])
     size, count, length = known.itemsize, len(values), _LENGTH(known.itemsize)
     if sys.byteorder == "little":
         known.byteswap()

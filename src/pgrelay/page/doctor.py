@@ -1,6 +1,6 @@
 """The doctor: signed test requests past the queue. What each step of one tells; whether a new secret is taken up."""
 
-from pgrelay.api.explain import place
+from pgrelay.api.explain import TRIALS
 from pgrelay.db import admin_webhooks
 from pgrelay.db.admin import Row
 from pgrelay.delivery import Webhook
@@ -13,7 +13,7 @@ async def explain(view: View) -> Later:
     row, webhook = await _opened(view)
 
     async def work() -> Page:
-        async with place():
+        async with TRIALS.one():
             request, found = await view.try_out(webhook)
         findings = diagnosis.findings(found, request, row)
         mends = " ".join(finding.mend for finding in findings if finding.level is not Level.INFO)
@@ -34,7 +34,7 @@ async def prove(view: View) -> Later:
     row, webhook = await _opened(view)
 
     async def work() -> Page:
-        async with place():
+        async with TRIALS.one():
             _, found = await view.try_out(proof.alone(webhook))
             proved = diagnosis.answered_well(found)
             verifies = await proof.verifies(view.try_out, webhook) if proved else None

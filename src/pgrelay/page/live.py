@@ -1,36 +1,26 @@
 """Live: the newest attempts, looked at again and again; and what becomes of a test.
 
 A page like the others, which the script fetches again (static/page.js): no connection stays open, so nothing is held
-for one who hangs up, and no proxy has to let a stream through. At most `_AT_ONCE` are made at a time, so that those who
+for one who hangs up, and no proxy has to let a stream through. At most `_PLACES` are made at a time, so that those who
 only look on do not take all connections; who comes too many is asked to come later, which the script does by itself.
 """
 
-import asyncio
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
-from pgrelay.api.problems import Problem
+from pgrelay.api.places import Places
 from pgrelay.db import admin_page
 from pgrelay.page.view import Page, View
 
-_AT_ONCE = 2
 _ROWS = 50
 _EVERY = 2
 #: A delivery that is over does not change any more.
 _OVER = {"succeeded", "failed", "cancelled", "expired"}
-_places = asyncio.Semaphore(_AT_ONCE)
+_PLACES = Places(2, "too-many-watch", "look on", retry_after=3)
 
 
 async def show(view: View) -> Page:
-    if _places.locked():
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "too-many-watch",
-            "too many look on at the moment; come back in a few seconds",
-            headers={"Retry-After": "3"},
-        )
-    async with _places:
+    async with _PLACES.one():
         return await _shown(view)
 
 
